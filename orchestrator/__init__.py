@@ -1,0 +1,1 @@
+"""Where and when does each run happen? Composes, plans, launches, collects and tabulates studies."""

@@ -1,0 +1,255 @@
+"""The schema of a run's config: which keys there are, of what type and range, and what does not go together.
+
+`conf/` holds every default; a section here names a key once more only to say what may stand there. Unknown keys, wrong
+types and values out of range are told all at once by `check`.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trainers.errors import InvalidInput
+from trainers.methods import METHODS
+
+Count = Annotated[int, Field(ge=1)]
+Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """Part of the config: unknown keys are refused, and a whole number serves where a float is asked, nothing else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class DPO(Section):
+    name: Literal["dpo"]
+    beta: Strength
+
+
+class IPO(Section):
+    name: Literal["ipo"]
+    tau: Strength
+
+
+class ORPO(Section):
+    name: Literal["orpo"]
+    # `lambda` is a word of Python's.
+    lambda_: Strength = Field(alias="lambda")
+
+
+class SFT(Section):
+    name: Literal["sft"]
+
+
+class Model(Section):
+    name: str
+    path: str
+    revision: str | None
+    tokenizer: str | None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
+    chat_template: str | None
+    parameters_b: Annotated[float, Field(gt=0)] | None
+    prequantized: bool
+
+
+class SelfReference(Section):
+    kind: Literal["self"]
+
+
+class NoReference(Section):
+    kind: Literal["none"]
+
+
+class ModelReference(Section):
+    kind: Literal["model"]
+    path: str
+    revision: str | None
+
+
+class Data(Section):
+    max_train_samples: Count | None
+    max_eval_samples: Count | None
+
+
+class Toy(Data):
+    kind: Literal["toy"]
+    seed: Annotated[int, Field(ge=0)]
+
+
+class Jsonl(Data):
+    kind: Literal["jsonl"]
+    path: str
+    eval_path: str | None
+    eval_fraction: Annotated[float, Field(gt=0, lt=1)]
+    split_seed: int
+    prompt_field: str
+    chosen_field: str
+    rejected_field: str
+
+
+class HubPairs(Data):
+    kind: Literal["hh", "ultrafeedback"]
+    path: str
+    revision: str | None
+    train_split: str
+    eval_split: str
+
+
+class Orca(Data):
+    kind: Literal["orca"]
+    path: str
+    revision: str | None
+    train_split: str
+    eval_split: str | None
+    eval_fraction: Annotated[float, Field(gt=0, lt=1)]
+    split_seed: int
+
+
+class NoQuantization(Section):
+    kind: Literal["none"]
+
+
+class NF4(Section):
+    kind: Literal["nf4"]
+    double_quant: bool
+
+
+class FullFineTuning(Section):
+    kind: Literal["none"]
+
+
+class LoRA(Section):
+    kind: Literal["lora"]
+    r: Count
+    alpha: Count
+    dropout: Share
+    target_modules: str | list[str]
+
+
+class Training(Section):
+    epochs: Annotated[float, Field(gt=0)]
+    max_steps: int
+    batch_size: Count
+    gradient_accumulation: Count
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr"]
+    warmup: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(ge=0)]
+    optimizer: str
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    gradient_checkpointing: bool
+    max_length: Annotated[int, Field(ge=8)]
+    logging_steps: Count
+    save_steps: Annotated[int, Field(ge=0)]
+    keep_checkpoints: Count
+    save_final: bool
+
+
+class Evaluation(Section):
+    every: Annotated[int, Field(ge=0)]
+    batch_size: Count
+
+
+class Tracking(Section):
+    mode: Literal["auto", "online", "offline", "disabled"]
+    project: str
+    entity: str | None
+    base_url: str | None
+
+
+class RunConfig(Section):
+    """All that a run computes and tracks; RunSpec.config is this as plain values."""
+
+    method: DPO | IPO | ORPO | SFT = Field(discriminator="name")
+    model: Model
+    reference: SelfReference | NoReference | ModelReference = Field(discriminator="kind")
+    data: Toy | Jsonl | HubPairs | Orca = Field(discriminator="kind")
+    quantization: NoQuantization | NF4 = Field(discriminator="kind")
+    peft: FullFineTuning | LoRA = Field(discriminator="kind")
+    training: Training
+    evaluation: Evaluation
+    tracking: Tracking
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @property
+    def strength(self) -> float | None:
+        """The method's beta, tau or lambda."""
+        key = METHODS[self.method.name].strength
+        return None if key is None else float(self.method.model_dump(by_alias=True)[key])
+
+
+def check(config: Mapping[str, Any]) -> RunConfig:
+    """The config with types, or InvalidInput with every fault in it."""
+    try:
+        checked = RunConfig.model_validate(config)
+    except ValidationError as error:
+        raise InvalidInput(describe(error, config)) from None
+    faults = list(_conflicts(checked))
+    if faults:
+        raise InvalidInput(faults)
+    return checked
+
+
+def _conflicts(config: RunConfig) -> Iterable[str]:
+    if METHODS[config.method.name].needs_reference and config.reference.kind == "none":
+        yield (
+            f"method={config.method.name} needs a reference, but reference=none: "
+            "use reference=self, or reference=model reference.path=..."
+        )
+    quantized = config.quantization.kind != "none" or config.model.prequantized
+    if quantized and config.peft.kind == "none":
+        yield (
+            f"peft=none trains every weight, but the weights of model={config.model.name} are in 4 bits: "
+            "use peft=lora, or a model and quantization=none that are not quantised"
+        )
+    if config.model.path.startswith("builtin:") and quantized:
+        yield "quantization: the built-in model is too small to quantise: use quantization=none"
+
+
+def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
+    """Each fault of a pydantic error in the words of the command line.
+
+    {"method": {"betta": 1}} -> "method.betta: no such key; did you mean method.beta? (keys: beta, name)"
+    """
+    faults = []
+    for item in error.errors():
+        path = [str(part) for part in item["loc"] if str(part) not in _TAGS]
+        key, given = ".".join(path), item["input"]
+        if item["type"] == "extra_forbidden":
+            faults.append(unknown_key(key, _siblings(config, path)))
+        elif item["type"] == "missing" or given == "???":
+            faults.append(f"{key}: must be given: {key}=...")
+        elif item["type"].startswith("union_tag"):
+            expected = item.get("ctx", {}).get("expected_tags", "")
+            faults.append(f"{key}: no such option; valid are {expected}")
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            faults.append(f"{key}: {message}, got {given!r}")
+    return faults
+
+
+def unknown_key(key: str, valid: Iterable[str]) -> str:
+    """The message for a key that is not there, naming the nearest one that is."""
+    parent, _, leaf = key.rpartition(".")
+    names = sorted(valid)
+    near = difflib.get_close_matches(leaf, names, n=1, cutoff=0.5)
+    where = f"{parent}." if parent else ""
+    hint = f"did you mean {where}{near[0]}? " if near else ""
+    return f"{key}: no such key; {hint}(keys{' of ' + parent if parent else ''}: {', '.join(names)})"
+
+
+def _siblings(config: Mapping[str, Any], path: list[str]) -> set[str]:
+    node: Any = config
+    for part in path[:-1]:
+        node = node.get(part, {})
+    return set(node) - {path[-1]}
+
+
+_TAGS = {
+    "dpo", "ipo", "orpo", "sft", "toy", "jsonl", "hh", "ultrafeedback", "orca", "lora", "nf4", "self", "none",
+}  # fmt: skip

@@ -1,0 +1,143 @@
+"""What training takes and returns: the spec of a run, its result, its folder, and how it reports on the way."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from trainers.files import read_json, write_json
+
+Scalar = str | int | float | bool | None
+Status = Literal["completed", "failed", "pruned", "cancelled"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Every file name of a run's folder, so that no other line of the project spells one."""
+
+    root: Path
+
+    @property
+    def spec(self) -> Path:
+        return self.root / "spec.json"
+
+    @property
+    def result(self) -> Path:
+        return self.root / "result.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line: step, time (Unix seconds), and metrics as `train/loss` or `eval/margin_nats`."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def heartbeat(self) -> Path:
+        """JSON: phase, step, steps (the total, or null); rewritten at least every few seconds while the run lives."""
+        return self.root / "heartbeat"
+
+    @property
+    def stop(self) -> Path:
+        """Its presence asks the run to save a checkpoint and stop at the next step."""
+        return self.root / "stop"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log.txt"
+
+    @property
+    def adapter(self) -> Path:
+        return self.root / "adapter"
+
+    @property
+    def model(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def tracking(self) -> Path:
+        """The folder in which the W&B client makes its own `wandb/`."""
+        return self.root
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run: a trial's values with one seed, resolved at submission, so that later edits of configs change nothing.
+
+    `config` has the sections of `trainers.config.RunConfig` as plain values; `fingerprint` is a hex digest of what the
+    run computes. `run_dir` is where the spec was read from: it is not stored, so that a study may be moved.
+    """
+
+    study: str
+    trial: int
+    seed: int
+    method: str
+    params: Mapping[str, Scalar]
+    config: Mapping[str, Any]
+    fingerprint: str
+    run_dir: Path
+    cache_dir: Path
+
+    @property
+    def run_id(self) -> str:
+        return f"t{self.trial:04d}-s{self.seed}-{self.fingerprint[:8]}"
+
+    @property
+    def folder(self) -> RunFolder:
+        return RunFolder(self.run_dir)
+
+    def write(self) -> None:
+        values = dataclasses.asdict(self)
+        del values["run_dir"]
+        write_json(self.folder.spec, {**values, "cache_dir": str(self.cache_dir)})
+
+    @classmethod
+    def read(cls, run_dir: Path) -> "RunSpec":
+        """Raises FileNotFoundError where the folder has no whole spec."""
+        values = read_json(RunFolder(run_dir).spec)
+        if values is None:
+            raise FileNotFoundError(f"{RunFolder(run_dir).spec} is missing or damaged")
+        return cls(**{**values, "run_dir": run_dir, "cache_dir": Path(values["cache_dir"])})
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. `metrics` are the last value of each; `steps` optimiser steps; `seconds` wall-clock time."""
+
+    run_id: str
+    status: Status
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    steps: int = 0
+    seconds: float = 0.0
+    attempts: int = 1
+    error: str | None = None
+    tracking_url: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    # The run of the same study whose result this is, where two trials compute the same.
+    same_as: str | None = None
+
+    def write(self, folder: RunFolder) -> None:
+        write_json(folder.result, dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> "RunResult | None":
+        """None where the run has not ended, or its result is damaged (then it was not written by `write`)."""
+        values = read_json(folder.result)
+        try:
+            return cls(**values) if isinstance(values, dict) else None
+        except TypeError:
+            return None
+
+
+class Reporter(Protocol):
+    """How a run tells of itself while it goes on."""
+
+    def begin(self, phase: str, steps: int | None = None) -> None:
+        """The run enters a phase ("loading", "training", "evaluating"), of `steps` steps where that is known."""
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Tell of a step, with metrics or none. True asks the run to save a checkpoint and stop now."""
