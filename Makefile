@@ -1,0 +1,41 @@
+# What a person does with a checkout. `make demo` and `make test` are all that a new machine needs.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+# A core each for two test processes; what trains uses one thread.
+PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 --dist loadgroup
+
+.PHONY: demo test test-fast lint check install bench clean
+
+demo: install  ## the main job on the built-in model and data
+	$(RUN) -m orchestrator method=dpo,ipo,orpo model=tiny data=toy study=demo -m beta=0.05,0.5
+
+test: install  ## all tests
+	$(PYTEST)
+
+test-fast: install  ## the tests that train nothing
+	$(PYTEST) -m "not slow"
+
+lint: install  ## style, types, and who may import whom
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+	$(VENV)/bin/lint-imports
+
+check: lint test
+
+bench: install  ## this against what people would use instead, on the same work
+	$(RUN) -m benchmarks.setup
+	$(RUN) -m benchmarks.sweep
+	$(RUN) -m benchmarks.controller
+	$(RUN) -m benchmarks.startup
+
+install: $(VENV)/.installed  ## .venv with the pinned versions
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-bench outputs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -89,6 +89,10 @@ class RunSpec:
     def folder(self) -> RunFolder:
         return RunFolder(self.run_dir)
 
+    def at(self, run_dir: Path) -> "RunSpec":
+        """The same run in another folder."""
+        return dataclasses.replace(self, run_dir=run_dir)
+
     def write(self) -> None:
         values = dataclasses.asdict(self)
         del values["run_dir"]

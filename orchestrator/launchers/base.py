@@ -1,6 +1,6 @@
 """The contract that every launcher keeps, and that `tests/contracts/test_launchers.py` holds each one to.
 
-    launcher.submit([spec]) -> [job];  launcher.wait(1.0);  job.done() -> True;  job.result() -> RunResult(...)
+launcher.submit([spec]) -> [job];  launcher.wait(1.0);  job.done() -> True;  job.result() -> RunResult(...)
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,8 @@ class Job(Protocol):
         """Name of the job where it runs, for people: a process or a Slurm job id."""
 
     @property
-    def log_path(self) -> Path: ...
+    def log_path(self) -> Path:
+        """Where what the run prints is kept."""
 
     def done(self) -> bool:
         """Whether the attempt is over; cheap, called many times a second."""

@@ -1,0 +1,169 @@
+"""The command line: what was typed becomes a verb with its overrides, and every error one message and an exit code.
+
+    python -m orchestrator method=orpo model=mistral7b -m beta=0.01,0.1,0.5
+
+Exit codes: 0 all runs completed, 1 some failed, 2 a fault in the command, its config or data, 130 stopped.
+"""
+
+import argparse
+import difflib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.errors import BadCommand, OrchestratorError
+
+VERBS = ("run", "plan", "status", "resume", "cancel")
+_OF_A_STUDY = ("status", "resume", "cancel")
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the user asked for."""
+
+    verb: str
+    overrides: tuple[str, ...]
+    multirun: bool
+    config_name: str
+    config_dir: str | None
+    # The study, for the verbs that work on one.
+    folder: Path | None
+    # What Hydra is to tell instead: its flags, in the order in which it takes them.
+    about: tuple[str, ...]
+
+
+def main(argv: Sequence[str]) -> int:
+    """Carry out a command line; returns its exit code."""
+    try:
+        command = parse(argv)
+        if command.about:
+            return _about(command)
+        from orchestrator import commands  # what follows needs more imports than --help may cost
+
+        return commands.carry_out(command, argv)
+    except OrchestratorError as error:
+        return _refuse(error)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): not our fault, and not worth a trace.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def parse(argv: Sequence[str]) -> Command:
+    """Sort words into verb, overrides and flags, which may stand in any order. Raises BadCommand."""
+    parser = _parser()
+    flags, words = parser.parse_known_intermixed_args(list(argv))
+    unknown = [word for word in words if word.startswith("-")]
+    overrides = [*flags.words, *(word for word in words if word not in unknown)]
+    faults = [f"{word}: no such option; see --help" for word in unknown]
+    verb = overrides.pop(0) if overrides and "=" not in overrides[0] and overrides[0][0] not in "~+" else "run"
+    if verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        faults.append(f"{verb}: no such verb; {hint}(verbs: {', '.join(VERBS)}; overrides have the form key=value)")
+    folder = None
+    if verb in _OF_A_STUDY:
+        folders = [word for word in overrides if "=" not in word]
+        overrides = [word for word in overrides if "=" in word]
+        if len(folders) != 1:
+            faults.append(f"{verb}: needs the folder of one study: python -m orchestrator {verb} outputs/STUDY")
+        folder = Path(folders[0]) if folders else None
+    if faults:
+        raise BadCommand(faults)
+    about = _about_flags(flags)
+    return Command(verb, tuple(overrides), flags.multirun, flags.config_name, flags.config_dir, folder, about)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadCommand([f"{message}; see --help"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's own flags; their help is Hydra's too."""
+    parser = _Parser(prog="python -m orchestrator", add_help=False, allow_abbrev=False)
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--run", "-r", action="store_true")
+    parser.add_argument("--config-name", "-cn", default="config")
+    parser.add_argument("--config-dir", "-cd")
+    for flag in ("--help", "--hydra-help", "--version", "--resolve", "--shell-completion"):
+        short = {"--help": ["-h"], "--shell-completion": ["-sc"]}.get(flag, [])
+        parser.add_argument(flag, *short, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
+    return parser
+
+
+_INFO = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+
+
+def _about_flags(flags: argparse.Namespace) -> tuple[str, ...]:
+    """The flags that ask Hydra to tell something, none where the command is to do something."""
+    asked = [f"--{name.replace('_', '-')}" for name in ("help", "hydra_help", "version", "shell_completion")
+             if getattr(flags, name)]  # fmt: skip
+    asked += ["--cfg", flags.cfg] if flags.cfg else []
+    asked += ["--info", flags.info] if flags.info else []
+    if not asked:
+        if flags.resolve or flags.package:
+            raise BadCommand(["--resolve and --package go with --cfg"])
+        return ()
+    asked += ["--resolve"] if flags.resolve else []
+    return (*asked, *(["--package", flags.package] if flags.package else []))
+
+
+def _about(command: Command) -> int:
+    """Let Hydra tell about itself and the config; it wants flags before overrides."""
+    if command.about[:2] == ("--cfg", "job") and "--package" not in command.about:
+        return _show_config(command)
+    from orchestrator.completion import bash_script, for_hydra
+
+    if command.about == ("--shell-completion",) and command.overrides == ("install=bash",):
+        print(bash_script())
+        return 0
+    if command.about == ("--shell-completion",):
+        os.environ["COMP_LINE"] = for_hydra(os.environ.get("COMP_LINE", ""))
+    import hydra
+
+    from orchestrator.config import CONF
+
+    folder = ["--config-dir", command.config_dir] if command.config_dir else []
+    sys.argv = ["orchestrator", *command.about, *folder, "--config-name", command.config_name, *command.overrides]
+    hydra.main(config_path=str(CONF), version_base="1.3")(lambda _: None)()
+    return 0
+
+
+def _show_config(command: Command) -> int:
+    """The config as a run would get it, with the shortcuts where they belong."""
+    import yaml
+
+    from orchestrator.config import Source, composer
+
+    with composer(Source(command.config_name, command.config_dir)) as compose:
+        fixed, sweeps = compose.parse(command.overrides)
+        if sweeps:
+            raise BadCommand([f"{sweep.key}: --cfg shows one config, and this sweeps" for sweep in sweeps])
+        config = compose.compose([str(override.input_line) for override in fixed])
+    print(yaml.safe_dump(config, sort_keys=False), end="")
+    return 0
+
+
+def _refuse(error: OrchestratorError) -> int:
+    faults = getattr(error, "faults", (str(error),))
+    if len(faults) == 1:
+        print(f"error: {faults[0]}", file=sys.stderr)
+    else:
+        print(f"{len(faults)} errors, nothing was started:", file=sys.stderr)
+        for fault in faults:
+            print(f"  - {fault}", file=sys.stderr)
+    return 2
+
+
+def command_line(argv: Sequence[str]) -> str:
+    """The command as one could type it again."""
+    return shlex.join(["python", "-m", "orchestrator", *argv])

@@ -1,0 +1,322 @@
+"""From the command line's overrides to checked configs, one for each trial, through Hydra's grammar and config groups.
+
+    ["method=dpo,ipo", "beta=0.1"] -> sweeps [method: dpo ipo], and per trial a dict that trainers.config.check accepts
+
+Hydra composes and does nothing else here. Every trial is composed with all its overrides at once, because an override
+may be valid for one option of a swept group and unknown to another.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field, ValidationError
+
+from orchestrator.errors import BadCommand
+from sweeps.types import Scalar
+from trainers.config import Count, RunConfig, Section, describe, unknown_key
+from trainers.methods import METHODS
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+RUN_SECTIONS = tuple(RunConfig.model_fields)
+# Names for the strength on the command line, besides beta: papers call ORPO's lambda and IPO's tau.
+STRENGTHS = ("beta", *sorted({m.strength for m in METHODS.values() if m.strength} - {"beta"}))
+_SHORTCUTS = (*STRENGTHS, "epochs")
+
+
+class LocalSettings(Section):
+    """Where runs go on one machine."""
+
+    kind: Literal["local"]
+    workers: Count | Literal["auto"]
+    threads: Count | Literal["auto"]
+    runs_per_gpu: Count
+    timeout_min: Annotated[float, Field(gt=0)] | None
+    grace_s: Annotated[float, Field(ge=0)]
+
+
+class InlineSettings(Section):
+    """Runs go on in the controller itself."""
+
+    kind: Literal["inline"]
+
+
+class GridSettings(Section):
+    """Every combination."""
+
+    kind: Literal["grid"]
+
+
+class ObjectiveSettings(Section):
+    """By which metric, and which way, trials are compared."""
+
+    metric: Annotated[str, Field(pattern=r"^(eval|train)/.+")]
+    direction: Literal["maximize", "minimize"]
+
+
+class StudySettings(Section):
+    """What concerns the study as a whole, and so must be the same for each of its trials."""
+
+    launcher: LocalSettings | InlineSettings = Field(discriminator="kind")
+    sweeper: GridSettings
+    objective: ObjectiveSettings
+    study: Annotated[str, Field(pattern=r"^[\w.+-]{1,100}$")] | None
+    output_root: str
+    cache_dir: str | None
+    fail_fast: bool
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The values of one swept key: `texts` as Hydra's grammar writes them, `values` as the config will hold them."""
+
+    key: str
+    texts: tuple[str, ...]
+    values: tuple[Scalar, ...]
+
+    def override(self, value: Scalar) -> str:
+        """The override that sets the key to one of its values."""
+        return f"{self.key}={self.texts[self.values.index(value)]}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which configs a command is composed from."""
+
+    config_name: str = "config"
+    config_dir: str | None = None
+
+
+@contextlib.contextmanager
+def composer(source: Source) -> Iterator["Composer"]:
+    """Opens the config folders; raises BadCommand where the user's own is missing."""
+    folder = source.config_dir
+    if folder is not None and not Path(folder).is_dir():
+        raise BadCommand([f"-cd {folder}: no such folder"])
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield Composer(source)
+
+
+class Composer:
+    """Composes configs while the context of `composer` is open."""
+
+    def __init__(self, source: Source) -> None:
+        self._name = source.config_name
+        self._searchpath = []
+        if source.config_dir is not None:
+            self._searchpath = [f"hydra.searchpath=['file://{Path(source.config_dir).resolve()}']"]
+        self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
+        self._bases: dict[tuple[str, ...], dict[str, Any] | None] = {}
+
+    def parse(self, overrides: Sequence[str]) -> tuple[list[Override], list[Sweep]]:
+        """Overrides with one value, and swept ones. Raises BadCommand with every override that is not well-formed."""
+        fixed: list[Override] = []
+        sweeps: list[Sweep] = []
+        faults: list[str] = []
+        for text in overrides:
+            try:
+                parsed = self._parser.parse_overrides([text])[0]
+                if not parsed.is_sweep_override():
+                    fixed.append(parsed)
+                elif parsed.is_discrete_sweep():
+                    sweeps.append(_sweep(parsed))
+                else:
+                    faults.append(_continuous(parsed))
+            except (HydraException, ValueError) as error:
+                reason = str(error).split("\n")[0]
+                faults.append(f"{text!r} is not an override of the form key=value: {reason}")
+        faults += [
+            f"{sweep.key}: sweeps over nothing ({sweep.key}= needs values)" for sweep in sweeps if not sweep.texts
+        ]
+        faults += _given_twice([o.get_key_element() for o in fixed] + [s.key for s in sweeps])
+        if faults:
+            raise BadCommand(faults)
+        return fixed, sweeps
+
+    def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> dict[str, Any]:
+        """The whole config as plain values, shortcuts settled. Raises BadCommand with every override that is wrong.
+
+        Hydra takes some 60 ms a composition, too long for each of ten thousand runs. Trials that differ only in plain
+        values therefore share one composition, into which those values are set.
+        """
+        groups = [text for text in swept if self._is_group(text)]
+        values = [text for text in swept if text not in groups]
+        base = self._base((*fixed, *groups))
+        config = None if base is None else _with_values(base, [self._parsed(text) for text in values])
+        if config is None:
+            config = _plain(self._telling_all([*fixed, *swept]))
+        settle_shortcuts(config, [self._parsed(text).key_or_group for text in (*fixed, *swept)])
+        return config
+
+    def _parsed(self, text: str) -> Override:
+        return self._parser.parse_overrides([text])[0]
+
+    def _is_group(self, text: str) -> bool:
+        override = self._parsed(text)
+        return override.type != OverrideType.CHANGE or override.key_or_group.split("/")[0] in self._groups
+
+    def _base(self, overrides: tuple[str, ...]) -> dict[str, Any] | None:
+        """The composition without swept values; None where interpolations make them more than values."""
+        if overrides not in self._bases:
+            config = self._telling_all(list(overrides))
+            plain = OmegaConf.to_container(config, resolve=False)
+            self._bases[overrides] = None if "${" in repr(plain) else cast(dict[str, Any], plain)
+        return self._bases[overrides]
+
+    def _telling_all(self, overrides: list[str]) -> DictConfig:
+        """Compose; where an override is wrong leave it out and try on, so that all wrong ones are told."""
+        faults: list[str] = []
+        while True:
+            try:
+                config = self._compose(overrides)
+                break
+            except (HydraException, OmegaConfBaseException) as error:
+                culprit = self._culprit(overrides, error)
+                faults.append(self._explain(error, culprit))
+                if culprit is None:
+                    raise BadCommand(faults) from None
+                overrides = [text for text in overrides if text != culprit]
+        if faults:
+            raise BadCommand(faults)
+        return config
+
+    def _compose(self, overrides: Sequence[str]) -> DictConfig:
+        return cast(DictConfig, hydra_compose(self._name, [*self._searchpath, *overrides]))
+
+    def _culprit(self, overrides: Sequence[str], error: Exception) -> str | None:
+        """The override without which the error goes away, or becomes another."""
+        for text in overrides:
+            try:
+                self._compose([other for other in overrides if other != text])
+            except (HydraException, OmegaConfBaseException) as other_error:
+                if str(other_error) == str(error):
+                    continue
+            return text
+        return None
+
+    def _explain(self, error: Exception, culprit: str | None) -> str:
+        lines = [line.strip() for line in str(error).split("\n")]
+        if culprit is None:
+            return f"the config does not compose: {' '.join(lines)}"
+        key = self._parsed(culprit).key_or_group
+        if key in self._groups:
+            options = GlobalHydra.instance().config_loader().get_group_options(key)
+            return f"{culprit}: no such option; valid are {', '.join(options)}"
+        if "not in struct" in repr(error.__cause__):
+            node = OmegaConf.select(self._compose([]), key.rpartition(".")[0]) if "." in key else self._compose([])
+            return unknown_key(key, map(str, node) if isinstance(node, DictConfig) else [])
+        return f"{culprit}: {lines[0]}"
+
+
+def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> None:
+    """Move beta (or lambda, tau) and epochs to where they belong, and take the shortcuts off the config.
+
+    {"beta": 0.5, "method": {"name": "ipo", "tau": 0.1}} -> {"method": {"name": "ipo", "tau": 0.5}}
+    What the command gives goes before what a file says. Raises BadCommand where two of them disagree.
+    """
+    shortcuts = {key: config.pop(key) for key in _SHORTCUTS if key in config}
+    method = config.get("method")
+    if not isinstance(method, dict) or method.get("name") not in METHODS:
+        return  # the schema will say what is wrong with it
+    strength = METHODS[method["name"]].strength
+    _settle_strength(method, strength, {key: shortcuts.get(key) for key in STRENGTHS}, given)
+    if shortcuts.get("epochs") is not None:
+        own = config["training"]["epochs"]
+        if "training.epochs" in given and own != shortcuts["epochs"]:
+            raise BadCommand([f"epochs={shortcuts['epochs']} and training.epochs={own} disagree: give one of them"])
+        config["training"]["epochs"] = shortcuts["epochs"]
+
+
+def _settle_strength(
+    method: dict[str, Any], strength: str | None, shortcuts: Mapping[str, Any], given: Sequence[str]
+) -> None:
+    name = method["name"]
+    named = {key: value for key, value in shortcuts.items() if value is not None}
+    # The command's own words go before those of a config file.
+    named = {key: value for key, value in named.items() if key in given} or named
+    foreign = [key for key in named if key not in ("beta", strength)]
+    if foreign:
+        own = f"its strength is {strength}" if strength else "it has no strength"
+        raise BadCommand([f"{key}={named[key]}: method={name} has no {key}; {own}" for key in foreign])
+    if strength is None:
+        return  # beta makes no difference to sft: its trials are one and the same run
+    if f"method.{strength}" in given:
+        named[f"method.{strength}"] = method[strength]
+    if len({float(v) if isinstance(v, int | float) else v for v in named.values()}) > 1:
+        told = " and ".join(f"{key}={value}" for key, value in named.items())
+        raise BadCommand([f"{told} disagree: they all mean the strength of method={name}; give one of them"])
+    for value in named.values():
+        method[strength] = value
+
+
+def study_settings(config: Mapping[str, Any]) -> StudySettings:
+    """The settings that concern the whole study. Raises BadCommand with every fault in them."""
+    values = {key: value for key, value in config.items() if key not in RUN_SECTIONS}
+    try:
+        return StudySettings.model_validate(values)
+    except ValidationError as error:
+        raise BadCommand(describe(error, values)) from None
+
+
+def run_sections(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a composed config that a run is made from."""
+    return {key: config[key] for key in RUN_SECTIONS if key in config}
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    try:
+        plain = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise BadCommand([f"the config does not resolve: {str(error).splitlines()[0]}"]) from None
+    return cast(dict[str, Any], plain)
+
+
+def _with_values(base: Mapping[str, Any], overrides: Sequence[Override]) -> dict[str, Any] | None:
+    """A copy of the base with plain values set, or None where one is not a plain value of a key that is there."""
+    config = copy.deepcopy(dict(base))
+    for override in overrides:
+        *parents, leaf = override.key_or_group.split(".")
+        node: Any = config
+        for parent in parents:
+            node = node.get(parent) if isinstance(node, dict) else None
+        value = override.value()
+        interpolated = isinstance(value, str) and "${" in value
+        if not isinstance(node, dict) or leaf not in node or isinstance(value, dict) or interpolated:
+            return None
+        node[leaf] = value
+    return config
+
+
+def _sweep(override: Override) -> Sweep:
+    texts = list(override.sweep_string_iterator())
+    key = override.get_key_element()
+    values = [OverridesParser.create().parse_overrides([f"{key}={text}"])[0].value() for text in texts]
+    scalars = [v if isinstance(v, str | int | float | bool | None) else t for v, t in zip(values, texts, strict=True)]
+    unique = dict(zip(scalars, texts, strict=True))
+    return Sweep(key, tuple(unique.values()), tuple(unique))
+
+
+def _continuous(override: Override) -> str:
+    key = override.get_key_element()
+    return (
+        f"{override.input_line}: a grid cannot sweep over a continuous range; "
+        f"name the values ({key}=0.05,0.1,0.5), or steps of a range ({key}=range(1,4))"
+    )
+
+
+def _given_twice(keys: Sequence[str]) -> list[str]:
+    twice = dict.fromkeys(key for key in keys if keys.count(key) > 1)
+    return [f"{key} is given more than once" for key in twice]

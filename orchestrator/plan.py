@@ -1,0 +1,294 @@
+"""From a command to everything it would run, checked: trials, their runs, and what would go wrong with them.
+
+    method=dpo,ipo beta=0.1 seed=0,1 -> trials [0: dpo, 1: ipo], runs [t0000-s0-…, t0000-s1-…, t0001-s0-…, t0001-s1-…]
+
+Writes nothing. All faults of a command are told together, before anything expensive starts.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trainers.data import DataReport, inspect
+from trainers.footprint import Machine, check_model
+
+from orchestrator.config import (
+    RUN_SECTIONS,
+    Composer,
+    Source,
+    StudySettings,
+    Sweep,
+    composer,
+    run_sections,
+    study_settings,
+)
+from orchestrator.errors import BadCommand
+from orchestrator.store import StudyFolder
+from sweeps.grid import GridSweeper
+from sweeps.types import Scalar, Trial
+from trainers.config import RunConfig, check
+from trainers.errors import InvalidInput
+from trainers.spec import RunSpec
+
+# A run's metrics, log and adapter; checkpoints of a big model ask for more, which nobody can foresee to the byte.
+_BYTES_A_RUN = 2 << 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study as it would be, with its runs in the order in which they would start."""
+
+    name: str
+    root: Path
+    identity: str
+    settings: StudySettings
+    # The swept keys and their values, without the seed.
+    space: Mapping[str, Sequence[Scalar]]
+    trials: Sequence[Trial]
+    runs: Sequence[RunSpec]
+    # What was found in the data, by the name of the data set; None where only the run can look.
+    data: Mapping[str, DataReport | None]
+    # Bytes that a run needs, by the name of its model.
+    memory: Mapping[str, int]
+
+
+def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine) -> Plan:
+    """Compose and check every run. Raises BadCommand with every fault found."""
+    with composer(source) as compose:
+        fixed, sweeps = compose.parse(overrides)
+        _refuse_sweeps(sweeps, allowed=sweep)
+        texts = [str(override.input_line) for override in fixed]
+        settings = study_settings(compose.compose(texts, [s.override(s.values[0]) for s in sweeps]))
+        space = {s.key: s.values for s in sweeps if s.key != "seed"}
+        trials = GridSweeper(space).ask(_count(space))
+        configs = _composed(compose, texts, sweeps, trials)
+    cache_dir = _cache_dir(settings)
+    reports = _inspect(configs, machine, cache_dir)
+    return _assemble(settings, space, trials, configs, reports, cache_dir)
+
+
+def make_settings(overrides: Sequence[str], source: Source) -> StudySettings:
+    """The settings of a study alone, as some overrides make them."""
+    with composer(source) as compose:
+        fixed, sweeps = compose.parse(overrides)
+        _refuse_sweeps(sweeps, allowed=False)
+        return study_settings(compose.compose([str(override.input_line) for override in fixed]))
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A run to be, before its study has a name."""
+
+    trial: Trial
+    config: RunConfig
+    fingerprint: str
+
+
+def _refuse_sweeps(sweeps: Sequence[Sweep], *, allowed: bool) -> None:
+    faults = []
+    for sweep in sweeps:
+        values = ",".join(sweep.texts)
+        if not allowed:
+            faults.append(f"{sweep.key}={values}: several values make a sweep: add -m, or quote the value")
+        elif sweep.key.lstrip("+").split(".")[0] in {*StudySettings.model_fields, "hydra", "tracking"}:
+            faults.append(f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept")
+    if faults:
+        raise BadCommand(faults)
+
+
+def _count(space: Mapping[str, Sequence[Scalar]]) -> int:
+    count = 1
+    for values in space.values():
+        count *= len(values)
+    return count
+
+
+def _composed(
+    compose: Composer, fixed: Sequence[str], sweeps: Sequence[Sweep], trials: Sequence[Trial]
+) -> list[_Planned]:
+    """Every run's config, checked; raises BadCommand with what is wrong in any of them."""
+    faults = _Faults(trials)
+    planned = []
+    seeds = next((s for s in sweeps if s.key == "seed"), None)
+    for trial in trials:
+        swept = [s.override(trial.params[s.key]) for s in sweeps if s.key != "seed"]
+        for seed in [[]] if seeds is None else [[seeds.override(value)] for value in seeds.values]:
+            try:
+                config = check(run_sections(compose.compose(fixed, [*swept, *seed])))
+                planned.append(_Planned(trial, config, fingerprint(config)))
+            except (BadCommand, InvalidInput) as error:
+                faults.add(trial, error.faults)
+    faults.raise_if_any()
+    return planned
+
+
+class _Faults:
+    """Faults by trial, told once each, with the trials they concern where these are not all."""
+
+    def __init__(self, trials: Sequence[Trial]) -> None:
+        self._trials = trials
+        self._found: dict[str, dict[int, Trial]] = {}
+
+    def add(self, trial: Trial, faults: Iterable[str]) -> None:
+        for fault in faults:
+            self._found.setdefault(fault, {})[trial.number] = trial
+
+    def add_all(self, runs: Iterable[_Planned], faults: Sequence[str]) -> None:
+        for run in runs:
+            self.add(run.trial, faults)
+
+    def raise_if_any(self) -> None:
+        if self._found:
+            raise BadCommand([fault + self._where(trials) for fault, trials in self._found.items()])
+
+    def _where(self, concerned: Mapping[int, Trial]) -> str:
+        if len(concerned) == len(self._trials):
+            return ""
+        first = next(iter(concerned.values()))
+        label = ", ".join(f"{key}={value}" for key, value in first.params.items())
+        more = f" and {len(concerned) - 1} more" if len(concerned) > 1 else ""
+        return f" (trial {first.number}: {label}{more})"
+
+
+def fingerprint(config: RunConfig) -> str:
+    """SHA-256, in hex, of what a run computes: its config without tracking, its local files by what they hold."""
+    identity = config.model_dump(by_alias=True, exclude={"tracking"})
+    for section, key in (("data", "path"), ("data", "eval_path"), ("model", "path"), ("reference", "path")):
+        path = identity[section].get(key)
+        if isinstance(path, str) and Path(path).exists():
+            identity[section][key] = _content(Path(path).resolve())
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+@functools.cache
+def _content(path: Path) -> str:
+    """What tells a file's or folder's content: a file's digest, or its files' names, sizes and times.
+
+    Weights are too large to be read for each command.
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    stats = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
+    return str(path) + str(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+
+
+def _inspect(planned: Sequence[_Planned], machine: Machine, cache_dir: Path) -> dict[str, DataReport | None]:
+    """Look at the data and models that the runs ask for, each once; raises BadCommand with all that is wrong."""
+    faults = _Faults([run.trial for run in planned])
+    reports: dict[str, DataReport | None] = {}
+    for runs in _grouped(planned, lambda c: (c.data, c.model.path, c.training.max_length, _batch(c))):
+        data = runs[0].config.data
+        try:
+            reports[getattr(data, "path", data.kind)] = inspect(runs[0].config)
+        except InvalidInput as error:
+            faults.add_all(runs, error.faults)
+    for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
+        faults.add_all(runs, check_model(runs[0].config, machine, cache_dir))
+    faults.raise_if_any()
+    return reports
+
+
+def _grouped(planned: Sequence[_Planned], key: Callable[[RunConfig], object]) -> Iterable[list[_Planned]]:
+    """The runs that are alike in `key`, together."""
+    groups: dict[str, list[_Planned]] = {}
+    for run in planned:
+        groups.setdefault(repr(key(run.config)), []).append(run)
+    return groups.values()
+
+
+def _batch(config: RunConfig) -> int:
+    return config.training.batch_size * config.training.gradient_accumulation
+
+
+def _cache_dir(settings: StudySettings) -> Path:
+    given = settings.cache_dir or os.environ.get("PREFSWEEP_CACHE")
+    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "prefsweep"
+
+
+def _assemble(
+    settings: StudySettings,
+    space: Mapping[str, Sequence[Scalar]],
+    trials: Sequence[Trial],
+    planned: Sequence[_Planned],
+    reports: Mapping[str, DataReport | None],
+    cache_dir: Path,
+) -> Plan:
+    identity = _identity(planned)
+    name = settings.study or _name(planned, identity)
+    folder = StudyFolder(Path(settings.output_root).expanduser().resolve() / name)
+    faults = [*_room_for(folder.root, len(planned) * _BYTES_A_RUN), *_held_by_another(folder, name, identity)]
+    if faults:
+        raise BadCommand(faults)
+    runs = [_spec(run, name, folder, cache_dir) for run in planned]
+    return Plan(name, folder.root, identity, settings, space, trials, runs, reports)
+
+
+def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:
+    spec = RunSpec(
+        study=study,
+        trial=run.trial.number,
+        seed=run.config.seed,
+        method=run.config.method.name,
+        params=run.trial.params,
+        config=run.config.model_dump(by_alias=True),
+        fingerprint=run.fingerprint,
+        run_dir=folder.root,
+        cache_dir=cache_dir,
+    )
+    return spec.at(folder.run(spec.run_id))
+
+
+def _identity(planned: Sequence[_Planned]) -> str:
+    """A digest of the study's runs and what they stand for, whatever their order."""
+    parts = sorted(json.dumps([dict(run.trial.params), run.fingerprint], sort_keys=True) for run in planned)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _name(planned: Sequence[_Planned], identity: str) -> str:
+    def distinct(part: Callable[[Any], str]) -> str:
+        names = list(dict.fromkeys(part(run.config) for run in planned))
+        return "-".join(names[:4]) + ("-etc" if len(names) > 4 else "")
+
+    return "_".join(
+        (
+            distinct(lambda config: config.method.name),
+            distinct(lambda config: config.model.name),
+            distinct(lambda config: config.data.kind),
+            identity[:6],
+        )
+    )
+
+
+def _room_for(root: Path, needed_bytes: int) -> Iterable[str]:
+    """Faults of the place where the study would lie, found without writing there."""
+    place = root
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        yield f"output_root: {place} is not a folder; choose another with output_root=..."
+    elif not os.access(place, os.W_OK | os.X_OK):
+        yield f"output_root: {place} is not writable; choose another with output_root=..."
+    elif (free := shutil.disk_usage(place).free) < needed_bytes:
+        yield (
+            f"output_root: {place} has {free >> 20} MiB left, and these runs need {needed_bytes >> 20} MiB at least; "
+            "make room, or choose another disk with output_root=..."
+        )
+
+
+def _held_by_another(folder: StudyFolder, name: str, identity: str) -> Iterable[str]:
+    record = folder.record()
+    if record is not None and record.identity != identity:
+        yield (
+            f"study={name}: {folder.root} holds another study ({record.command}); "
+            "give this one another name, or use resume to go on with that one"
+        )
+
+
+assert set(RUN_SECTIONS).isdisjoint(StudySettings.model_fields), "a key belongs to the run or to the study"

@@ -1,0 +1,220 @@
+"""What a person sees while a study goes on: a live table in a terminal, plain lines elsewhere.
+
+Both read the run folders of the runs under way, and so show the same for every launcher.
+"""
+
+import json
+import os
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.store import StudyFolder
+from orchestrator.study import clock
+from trainers.files import read_json
+from trainers.spec import RunResult, RunSpec
+
+_TAIL_BYTES = 4096
+_STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "pruned": "cyan"}
+
+
+@dataclass
+class Tally:
+    """How far a study is: what ended how, how long runs take, and when it may be over."""
+
+    total: int
+    capacity: int
+    ended: Counter[str] = field(default_factory=Counter)
+    _seconds: list[float] = field(default_factory=list)
+
+    def add(self, result: RunResult, *, now: bool) -> None:
+        """`now` tells a run that has just ended from one that was found done."""
+        self.ended[result.status] += 1
+        if now and result.status == "completed":
+            self._seconds.append(result.seconds)
+
+    def eta_s(self) -> float | None:
+        """Seconds to the end by the median run so far; None before the first has ended."""
+        if not self._seconds:
+            return None
+        left = self.total - self.ended.total()
+        return statistics.median(self._seconds) * max(left, 0) / self.capacity
+
+    def line(self, active: int) -> str:
+        """ "5/18 runs: 4 completed, 1 failed, 2 under way, about 40 s left"."""
+        parts = [f"{n} {status}" for status, n in self.ended.items()]
+        parts += [f"{active} under way"] if active else []
+        eta = self.eta_s()
+        left = self.total - self.ended.total()
+        told = f", about {duration(eta)} left" if eta is not None and left else ""
+        return f"{self.ended.total()}/{self.total} runs: {', '.join(parts) or 'starting'}{told}"
+
+
+class PlainProgress:
+    """A line when a run ends: for logs and pipes."""
+
+    def __init__(self, console: Console, folder: StudyFolder, total: int, capacity: int) -> None:
+        self._console, self._folder = console, folder
+        self._tally = Tally(total, capacity)
+        self._started: set[str] = set()
+
+    def started(self, spec: RunSpec) -> None:
+        """Kept, to tell a run that ends from one that was done before."""
+        self._started.add(spec.run_id)
+
+    def ended(self, spec: RunSpec, result: RunResult) -> None:
+        """Say how, and keep it in study.log."""
+        now = spec.run_id in self._started
+        self._tally.add(result, now=now)
+        if now or result.same_as:
+            text = ended_line(spec, result)
+            log(self._folder, text)
+            self._show(Text(f"[{self._tally.ended.total()}/{self._tally.total}] {text}", _STYLES[result.status]))
+
+    def tick(self, active: Sequence[RunSpec]) -> None:
+        """Nothing: lines are for what happens."""
+
+    def say(self, text: str) -> None:
+        """A line, in study.log too."""
+        log(self._folder, text)
+        self._show(Text(text, "bold"))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _show(self, text: Text) -> None:
+        self._console.print(text, soft_wrap=True, highlight=False)
+
+
+class LiveProgress(PlainProgress):
+    """The same lines above a table of the runs under way that keeps itself up to date."""
+
+    def __init__(self, console: Console, folder: StudyFolder, total: int, capacity: int) -> None:
+        super().__init__(console, folder, total, capacity)
+        self._live = Live(Text("starting"), console=console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def tick(self, active: Sequence[RunSpec]) -> None:
+        """Draw the runs under way anew."""
+        self._live.update(Group(_active_table(active), Text(self._tally.line(len(active)), "bold")))
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        self._live.stop()
+
+
+def progress(console: Console, folder: StudyFolder, total: int, capacity: int) -> PlainProgress:
+    """The progress that suits the console."""
+    kind = LiveProgress if console.is_terminal else PlainProgress
+    return kind(console, folder, total, capacity)
+
+
+def ended_line(spec: RunSpec, result: RunResult) -> str:
+    """ "t0001-s0-1a2b3c4d method=ipo beta=0.1 seed=0: completed in 6.1 s"."""
+    label = " ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items())
+    how = f"{result.status}, the same run as {result.same_as}" if result.same_as else result.status
+    took = "" if result.same_as else f" in {duration(result.seconds)}"
+    error = f": {one_line(result.error)}" if result.error else ""
+    return f"{spec.run_id} {label}: {how}{took}{error}"
+
+
+def one_line(text: str, limit: int = 300) -> str:
+    """Text of unknown origin on one line, without control characters, cut at `limit`."""
+    flat = "".join(ch if ch.isprintable() else " " for ch in text)
+    flat = " ".join(flat.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 6.1 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def log(folder: StudyFolder, text: str) -> None:
+    """Add a line to study.log; a full disk does not stop the study."""
+    try:
+        with folder.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{clock()} {text}\n")
+    except OSError:
+        return
+
+
+def _active_table(active: Sequence[RunSpec]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("run", "values", "state"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("step", "loss", "ETA"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for spec in active:
+        now = State.of(spec)
+        label = " ".join(f"{key}={value}" for key, value in spec.params.items())
+        table.add_row(spec.run_id, escape(label), now.phase, now.step, now.loss, now.eta)
+    return table
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run under way stands, as its folder tells it."""
+
+    phase: str
+    step: str = ""
+    loss: str = ""
+    eta: str = ""
+
+    @classmethod
+    def of(cls, spec: RunSpec) -> "State":
+        """Read the heartbeat and the newest metrics."""
+        beat = read_json(spec.folder.heartbeat)
+        if not isinstance(beat, dict):
+            return cls("starting")
+        step, steps = beat.get("step") or 0, beat.get("steps")
+        last = last_metrics(spec.folder.metrics)
+        loss = last.get("train/loss")
+        return cls(
+            str(beat.get("phase", "")),
+            f"{step}/{steps}" if steps else str(step or ""),
+            f"{loss:.4f}" if isinstance(loss, float) else "",
+            _eta(beat, int(step), steps),
+        )
+
+
+def _eta(beat: Mapping[str, Any], step: int, steps: int | None) -> str:
+    since = beat.get("since")
+    if not steps or not step or not isinstance(since, float) or beat.get("phase") != "training":
+        return ""
+    return duration((time.time() - since) / step * max(steps - step, 0))
+
+
+def last_metrics(path: Path) -> dict[str, Any]:
+    """The newest whole line of a metrics.jsonl, without reading the rest of it."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(file.tell() - _TAIL_BYTES, 0))
+            lines = file.read().split(b"\n")[:-1]
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(values, dict) and "train/loss" in values:
+            return values
+    return {}

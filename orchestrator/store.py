@@ -1,0 +1,216 @@
+"""The folder of a study: every file name in it, and who may work in it.
+
+    outputs/<study>/  study.yaml  command.txt  table.csv  table.md  study.log  lease  runs/<run_id>/…
+
+The run folders are the truth: a study is known from its specs and results alone.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+import psutil
+import yaml
+from yaml import CSafeDumper, CSafeLoader
+
+from orchestrator.errors import NoStudy, StudyHeld
+from trainers.files import read_json, write_json, write_whole
+from trainers.spec import RunFolder, RunResult, RunSpec
+
+LEASE_BEAT_S = 5.0
+# A controller on another machine that has not been heard of for so long is taken for dead.
+LEASE_STALE_S = 60.0
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """What study.yaml says: all that resume needs besides the runs' own specs."""
+
+    name: str
+    identity: str
+    command: str
+    created: str
+    # The swept keys and their values, without the seed.
+    space: Mapping[str, Sequence[Any]]
+    settings: Mapping[str, Any]
+    runs: Sequence[str]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """Where everything of a study lies."""
+
+    root: Path
+
+    @property
+    def yaml(self) -> Path:
+        """Written last when a study is made: a folder without it is not a study yet."""
+        return self.root / "study.yaml"
+
+    @property
+    def command(self) -> Path:
+        """The commands that worked on the study, one a line."""
+        return self.root / "command.txt"
+
+    @property
+    def table_csv(self) -> Path:
+        """The comparison table, for programs."""
+        return self.root / "table.csv"
+
+    @property
+    def table_md(self) -> Path:
+        """The comparison table, for people."""
+        return self.root / "table.md"
+
+    @property
+    def log(self) -> Path:
+        """What happened when, a line an event."""
+        return self.root / "study.log"
+
+    @property
+    def lease(self) -> Path:
+        """Who works on the study: host, process, last heartbeat."""
+        return self.root / "lease"
+
+    @property
+    def lock(self) -> Path:
+        """Locked by the controller through the kernel, which forgets it with the process."""
+        return self.root / "lock"
+
+    @property
+    def cancel(self) -> Path:
+        """Its presence asks the controller to stop."""
+        return self.root / "cancel"
+
+    def run(self, run_id: str) -> Path:
+        """The folder of a run."""
+        return self.root / "runs" / run_id
+
+    def record(self) -> StudyRecord | None:
+        """None where there is no study. Raises NoStudy where study.yaml is not one of ours."""
+        try:
+            return StudyRecord(**yaml.load(self.yaml.read_bytes(), Loader=CSafeLoader))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (TypeError, ValueError, yaml.YAMLError) as error:
+            raise NoStudy(f"{self.yaml} is damaged, or of another program: {str(error).splitlines()[0]}") from None
+
+    def create(self, record: StudyRecord, specs: Sequence[RunSpec]) -> None:
+        """Write every spec, then study.yaml: killed before that, the same command simply does it again."""
+        for spec in specs:
+            spec.run_dir.mkdir(parents=True, exist_ok=True)
+            spec.write()
+        write_whole(self.yaml, yaml.dump(dataclasses.asdict(record), Dumper=CSafeDumper, sort_keys=False, width=120))
+
+    def specs(self, record: StudyRecord) -> list[RunSpec]:
+        """The runs of the study. Raises NoStudy where a spec is gone."""
+        try:
+            return [RunSpec.read(self.run(run_id)) for run_id in record.runs]
+        except FileNotFoundError as error:
+            raise NoStudy(
+                f"{error}: the study cannot go on; run its command again, which is in {self.command}"
+            ) from None
+
+    def result(self, run_id: str) -> RunResult | None:
+        """How a run ended, or None."""
+        return RunResult.read(RunFolder(self.run(run_id)))
+
+
+def open_study(root: Path) -> tuple[StudyFolder, StudyRecord]:
+    """The study in a folder. Raises NoStudy where there is none."""
+    folder = StudyFolder(root.resolve())
+    record = folder.record()
+    if record is None:
+        raise NoStudy(f"{root} is not the folder of a study: it has no study.yaml")
+    return folder, record
+
+
+@contextlib.contextmanager
+def held(folder: StudyFolder) -> Iterator[None]:
+    """Hold the study as its one controller. Raises StudyHeld where another one does.
+
+    Two guards: a kernel lock, which a killed controller cannot leave behind, and a lease with a heartbeat, for
+    controllers on machines that share the folder over a network file system without locks.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("a+") as lock:
+        _lock(lock, folder)
+        _refuse_living_lease(folder)
+        stop = threading.Event()
+        _beat(folder)
+        thread = threading.Thread(target=_keep_beating, args=(folder, stop), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+            folder.lease.unlink(missing_ok=True)
+
+
+def holder(folder: StudyFolder) -> str | None:
+    """Who works on the study now, as "process 123 on host", or None."""
+    lease = read_json(folder.lease)
+    if not isinstance(lease, dict) or not _alive(folder, lease):
+        return None
+    return f"process {lease['pid']} on {lease['host']}"
+
+
+def _lock(lock: TextIO, folder: StudyFolder) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        who = holder(folder) or "another controller"
+        raise StudyHeld(f"{folder.root} is held by {who}: wait for it, or stop it with cancel") from None
+    except OSError:
+        return  # a file system without locks: the lease alone guards
+
+
+def _refuse_living_lease(folder: StudyFolder) -> None:
+    who = holder(folder)
+    if who is not None:
+        raise StudyHeld(f"{folder.root} is held by {who}: wait for it, or stop it with cancel")
+
+
+def _alive(folder: StudyFolder, lease: Mapping[str, Any]) -> bool:
+    if lease["host"] == socket.gethostname():
+        try:
+            return abs(psutil.Process(lease["pid"]).create_time() - lease["started"]) < 1
+        except psutil.NoSuchProcess:
+            return False
+    return _age_s(folder) < LEASE_STALE_S
+
+
+def _age_s(folder: StudyFolder) -> float:
+    """Seconds since the last heartbeat by the file system's own clock, which hosts share when their clocks differ."""
+    probe = folder.root / f".clock.{os.getpid()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime - folder.lease.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
+    except OSError:
+        return time.time() - folder.lease.stat().st_mtime
+    finally:
+        probe.unlink(missing_ok=True)
+
+
+def _beat(folder: StudyFolder) -> None:
+    me = psutil.Process()
+    lease = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
+    write_json(folder.lease, lease, durable=False)
+
+
+def _keep_beating(folder: StudyFolder, stop: threading.Event) -> None:
+    while not stop.wait(LEASE_BEAT_S):
+        with contextlib.suppress(OSError):  # a full disk must not end the study
+            _beat(folder)

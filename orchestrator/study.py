@@ -1,0 +1,179 @@
+"""The loop of a study: ask for trials, submit their runs, collect results, tell the sweeper.
+
+One loop for every sweeper and every launcher, without a barrier: a free slot gets the next run at once, and a run that
+fails is a result like another. Nothing is lost with the controller, because what counts is in the run folders.
+"""
+
+import collections
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from orchestrator.launchers.base import Job, Launcher
+from orchestrator.objective import Objective
+from orchestrator.store import StudyFolder
+from sweeps.types import Outcome, Sweeper, Trial
+from trainers.spec import RunResult, RunSpec, Status
+
+TICK_S = 0.5
+
+
+class Observer(Protocol):
+    """Who looks on while a study goes on."""
+
+    def started(self, spec: RunSpec) -> None:
+        """An attempt at a run was submitted."""
+
+    def ended(self, spec: RunSpec, result: RunResult) -> None:
+        """A run ended, or was found to have ended before."""
+
+    def tick(self, active: Sequence[RunSpec]) -> None:
+        """Some time has passed."""
+
+    def say(self, text: str) -> None:
+        """Something a person should know."""
+
+
+class Study:
+    """A study under way; `carry_out` returns when every run has a result, or when it was asked to stop."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        runs: Mapping[int, Sequence[RunSpec]],
+        *,
+        sweeper: Sweeper,
+        launcher: Launcher,
+        objective: Objective,
+        observer: Observer,
+        fail_fast: bool = False,
+    ) -> None:
+        """`runs` maps the number of each trial to its runs, one a seed."""
+        self._folder, self._runs = folder, runs
+        self._sweeper, self._launcher, self._objective, self._observer = sweeper, launcher, objective, observer
+        self._fail_fast = fail_fast
+        self._trials: dict[int, Trial] = {}
+        self._queue: collections.deque[RunSpec] = collections.deque()
+        self._active: dict[str, Job] = {}
+        self._exhausted = False
+        self._stopping = False
+        # Runs that compute the same are trained once: the first with a fingerprint leads, the others wait for it.
+        self._leaders: dict[str, str] = {}
+        self._followers: dict[str, list[RunSpec]] = collections.defaultdict(list)
+        self.results: dict[str, RunResult] = {}
+
+    def carry_out(self) -> None:
+        """Run what is missing. The launcher is left open, with nothing under way."""
+        self._folder.cancel.unlink(missing_ok=True)
+        while not self._over():
+            self._refill()
+            self._submit()
+            if self._active:
+                self._launcher.wait(TICK_S)
+            self._collect()
+            if self._folder.cancel.exists():
+                self.stop("cancel was asked for")
+            self._observer.tick([job.spec for job in self._active.values()])
+
+    def stop(self, why: str) -> None:
+        """Start nothing more and let the runs under way save a checkpoint; called again, end them at once."""
+        again = self._stopping
+        if not again:
+            saving = "; the runs under way save a checkpoint" if self._active else ""
+            self._observer.say(f"stopping: {why}{saving}")
+        self._stopping = True
+        for job in self._active.values():
+            job.cancel(at_once=again)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether it was asked to stop before its end."""
+        return self._stopping
+
+    def _over(self) -> bool:
+        return not self._active and (self._stopping or (self._exhausted and not self._queue))
+
+    def _refill(self) -> None:
+        """Keep as many runs at hand as there are slots."""
+        while not self._exhausted and not self._stopping and len(self._queue) < self._launcher.capacity:
+            trials = self._sweeper.ask(1)
+            self._exhausted = not trials
+            for trial in trials:
+                self._trials[trial.number] = trial
+                for spec in self._runs[trial.number]:
+                    self._enlist(spec)
+
+    def _enlist(self, spec: RunSpec) -> None:
+        """Queue a run, unless its result is there, or another run is about to give it."""
+        known = self._folder.result(spec.run_id)
+        leader = self._leaders.setdefault(spec.fingerprint, spec.run_id)
+        if known is not None and known.status == "completed":
+            self._settle(spec, known)
+        elif leader == spec.run_id:
+            self._queue.append(spec)
+        elif leader in self.results:
+            self._settle_follower(spec, self.results[leader])
+        else:
+            self._followers[leader].append(spec)
+
+    def _submit(self) -> None:
+        while self._queue and not self._stopping and len(self._active) < self._launcher.capacity:
+            spec = self._queue.popleft()
+            self._observer.started(spec)
+            try:
+                (job,) = self._launcher.submit([spec])
+            except OSError as error:
+                self._settle(spec, _unstarted(spec, error))
+                continue
+            self._active[spec.run_id] = job
+
+    def _collect(self) -> None:
+        for run_id, job in list(self._active.items()):
+            if job.done():
+                del self._active[run_id]
+                self._settle(job.spec, job.result())
+
+    def _settle(self, spec: RunSpec, result: RunResult) -> None:
+        """Take note of how a run ended, and of those that waited for it."""
+        self.results[spec.run_id] = result
+        self._observer.ended(spec, result)
+        for follower in self._followers.pop(spec.run_id, []):
+            self._settle_follower(follower, result)
+        self._tell(spec.trial)
+        if result.status == "failed" and self._fail_fast and not self._stopping:
+            self.stop(f"{spec.run_id} failed, and fail_fast=true")
+
+    def _settle_follower(self, spec: RunSpec, result: RunResult) -> None:
+        copied = dataclasses.replace(result, run_id=spec.run_id, params=spec.params, same_as=result.run_id)
+        if copied.status != "cancelled":
+            copied.write(spec.folder)
+        self._settle(spec, copied)
+
+    def _tell(self, number: int) -> None:
+        """Tell the sweeper of a trial once all its seeds have ended."""
+        results = [self.results.get(spec.run_id) for spec in self._runs[number]]
+        ended = [result for result in results if result is not None and result.status != "cancelled"]
+        if len(ended) < len(results):
+            return
+        value = self._objective.value(ended)
+        state = "fail" if value is None else "complete"
+        self._sweeper.tell(self._trials[number], Outcome(state, value))
+
+
+def _unstarted(spec: RunSpec, error: OSError) -> RunResult:
+    status: Status = "failed"
+    return RunResult(spec.run_id, status, spec.params, error=f"could not start: {error}")
+
+
+def by_trial(specs: Sequence[RunSpec]) -> dict[int, list[RunSpec]]:
+    """The runs of each trial, one a seed."""
+    runs: dict[int, list[RunSpec]] = {}
+    for spec in specs:
+        runs.setdefault(spec.trial, []).append(spec)
+    return runs
+
+
+def clock() -> str:
+    """The time now, for logs: local, with its offset."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

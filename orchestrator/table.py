@@ -1,0 +1,195 @@
+"""The comparison table: a row a trial, with its swept values, state and metrics over seeds, for people and programs.
+
+trials dpo 0.1 (seeds 0, 1: 0.60, 0.64) -> | dpo | 0.1 | 2/2 | **0.620 ± 0.028** | … |
+"""
+
+import csv
+import io
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from orchestrator.objective import Objective
+from orchestrator.store import StudyFolder
+from sweeps.types import Scalar
+from trainers.files import write_whole
+from trainers.spec import RunResult, RunSpec
+
+# Metric, heading, decimals: what is comparable across methods and strengths. The rest is in each run's folder.
+COLUMNS = (
+    ("eval/reward_accuracy", "reward acc", 3),
+    ("eval/policy_accuracy", "policy acc", 3),
+    ("eval/margin_nats", "margin (nats)", 2),
+    ("eval/chosen_logratio", "chosen Δ", 2),
+    ("eval/rejected_logratio", "rejected Δ", 2),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial: `cells` maps each metric to its values over the seeds that completed."""
+
+    number: int
+    params: Mapping[str, Scalar]
+    state: str
+    cells: Mapping[str, Sequence[float]]
+    seconds: Sequence[float]
+    objective: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All trials of a study, in order."""
+
+    swept: Sequence[str]
+    rows: Sequence[Row]
+    objective: Objective
+    columns: Sequence[tuple[str, str, int]]
+
+    def is_best(self, row: Row) -> bool:
+        """Whether the row has the best objective; several may."""
+        return row.objective is not None and row.objective == self.objective.best(r.objective for r in self.rows)
+
+    def write(self, folder: StudyFolder) -> None:
+        """table.csv and table.md, each whole."""
+        write_whole(folder.table_csv, self.csv())
+        write_whole(folder.table_md, self.markdown())
+
+    def csv(self) -> str:
+        """Mean, sample standard deviation and number of seeds for each metric, in full precision."""
+        metrics = [metric for metric, _, _ in self.columns]
+        head = ["trial", *self.swept, "state"]
+        head += [f"{metric}{suffix}" for metric in metrics for suffix in ("", "_sd", "_n")]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow([*head, "seconds", "best", "note"])
+        for row in self.rows:
+            values = [row.params.get(key) for key in self.swept]
+            stats = [stat for metric in metrics for stat in _stats(row.cells.get(metric, ()))]
+            seconds = round(statistics.fmean(row.seconds), 2) if row.seconds else ""
+            writer.writerow(
+                [row.number, *values, row.state, *stats, seconds, "best" if self.is_best(row) else "", row.note]
+            )
+        return out.getvalue()
+
+    def markdown(self) -> str:
+        """The table as people read it, the best row's objective in bold, with what the numbers are below."""
+        head = ["trial", *self.swept, "state", *(heading for _, heading, _ in self.columns), "time"]
+        lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+        for row in self.rows:
+            cells = [_markdown_safe(cell) for cell in self._cells(row)]
+            if self.is_best(row):
+                at = 2 + len(self.swept) + [metric for metric, _, _ in self.columns].index(self.objective.metric)
+                cells[at] = f"**{cells[at]}**"
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join([*lines, "", *self._captions(), *map(_markdown_safe, self._notes())]) + "\n"
+
+    def rich(self) -> RichTable:
+        """The table for a terminal."""
+        table = RichTable(box=box.SIMPLE_HEAD, caption="\n".join(self._captions()), caption_justify="left")
+        for heading in ["trial", *self.swept, "state"]:
+            table.add_column(heading, no_wrap=True)
+        for _, heading, _ in self.columns:
+            table.add_column(heading, justify="right", no_wrap=True)
+        table.add_column("time", justify="right", no_wrap=True)
+        for row in self.rows:
+            best = self.is_best(row)
+            cells = [escape(cell) for cell in self._cells(row)]
+            cells[0] = f"{cells[0]} *" if best else cells[0]
+            table.add_row(*cells, style="bold green" if best else "red" if row.note else "")
+        return table
+
+    def _cells(self, row: Row) -> list[str]:
+        metrics = [_told(row.cells.get(metric, ()), decimals) for metric, _, decimals in self.columns]
+        seconds = f"{statistics.fmean(row.seconds):.1f} s" if row.seconds else ""
+        return [str(row.number), *(_scalar(row.params.get(key)) for key in self.swept), row.state, *metrics, seconds]
+
+    def _captions(self) -> list[str]:
+        seeds = max((len(values) for row in self.rows for values in row.cells.values()), default=0)
+        pairs = sorted({int(n) for row in self.rows for n in row.cells.get("eval/pairs", ())})
+        spread = f"mean ± standard deviation over {seeds} seeds; " if seeds > 1 else ""
+        held = f"{' or '.join(map(str, pairs))} held-out pairs; " if pairs else ""
+        better = "largest" if self.objective.direction == "maximize" else "smallest"
+        return [
+            f"{spread}{held}* best: {better} {self.objective.metric}",
+            "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
+        ]
+
+    def _notes(self) -> list[str]:
+        return [f"\ntrial {row.number}: {row.note}" for row in self.rows if row.note]
+
+
+def make_table(
+    specs: Mapping[int, Sequence[RunSpec]],
+    results: Mapping[str, RunResult],
+    swept: Sequence[str],
+    objective: Objective,
+) -> Table:
+    """The table of a study; `results` has what has ended so far, by run_id."""
+    rows = [
+        _row(number, runs, [results[run.run_id] for run in runs if run.run_id in results], objective)
+        for number, runs in specs.items()
+    ]
+    columns = list(COLUMNS)
+    if objective.metric not in [metric for metric, _, _ in columns]:
+        columns.insert(0, (objective.metric, objective.metric.removeprefix("eval/"), 3))
+    return Table(swept, rows, objective, columns)
+
+
+def _row(number: int, runs: Sequence[RunSpec], results: Sequence[RunResult], objective: Objective) -> Row:
+    completed = [result for result in results if result.status == "completed"]
+    cells: dict[str, list[float]] = {}
+    for result in completed:
+        for metric, value in result.metrics.items():
+            if value is not None:
+                cells.setdefault(metric, []).append(value)
+    value = objective.value(results) if len(results) == len(runs) else None
+    note = next((result.error for result in results if result.status == "failed" and result.error), "")
+    return Row(
+        number,
+        runs[0].params,
+        _state(runs, results),
+        cells,
+        [result.seconds for result in completed if result.same_as is None],
+        value,
+        " ".join(note.split()),
+    )
+
+
+def _state(runs: Sequence[RunSpec], results: Sequence[RunResult]) -> str:
+    """ "complete" where all seeds are, else what became of how many."""
+    counts = Counter(result.status for result in results)
+    counts.update({"waiting": len(runs) - len(results)})
+    told = {"completed": "complete"}
+    present = [(told.get(status, status), n) for status, n in counts.items() if n]
+    if len(present) == 1:
+        return present[0][0]
+    return ", ".join(f"{n} {status}" for status, n in present)
+
+
+def _stats(values: Sequence[float]) -> tuple[float | str, float | str, int]:
+    if not values:
+        return "", "", 0
+    spread = statistics.stdev(values) if len(values) > 1 else ""
+    return statistics.fmean(values), spread, len(values)
+
+
+def _told(values: Sequence[float], decimals: int) -> str:
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.{decimals}f}{spread}"
+
+
+def _scalar(value: Scalar) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _markdown_safe(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")

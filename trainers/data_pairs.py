@@ -1,0 +1,192 @@
+"""Preference pairs, and how a row of each data format becomes one.
+
+{"prompt": "2+2?", "chosen": "4", "rejected": "5"} -> Pair("2+2?", "4", "5")
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Message = Mapping[str, str]
+Messages = tuple[Message, ...]
+Text = str | Messages
+
+TURN = "\n\nAssistant:"
+# Characters of a user's text that an error message quotes.
+QUOTED = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A prompt, the answer that was preferred, and the other: all three text, or all three chat messages.
+
+    A message is {"role", "content"}; the answers are then the assistant's closing messages (TRL's conversational form).
+    """
+
+    prompt: Text
+    chosen: Text
+    rejected: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A pair as read: `same_prompt` is False where the two answers came with different conversations."""
+
+    pair: Pair
+    same_prompt: bool = True
+
+
+class RowFault(Exception):
+    """A row that is no pair; its text says why, and what to change."""
+
+
+class Unusable(RowFault):
+    """A row of the right form that nothing can be learnt from: an empty text, or two equal answers."""
+
+
+Reader = Callable[[Mapping[str, Any]], Row]
+
+
+def quoted(text: object) -> str:
+    """A user's text for an error message: one line of ASCII, so that no control character reaches a terminal."""
+    shown = ascii(text)
+    return shown if len(shown) <= QUOTED else shown[: QUOTED - 3] + "..."
+
+
+def key(text: Text) -> str | tuple[tuple[str, str], ...]:
+    """What tells two texts or conversations apart, hashable."""
+    return text if isinstance(text, str) else tuple((message["role"], message["content"]) for message in text)
+
+
+def plain(text: Text) -> str:
+    """What is said, without roles."""
+    return text if isinstance(text, str) else "\n".join(message["content"] for message in text)
+
+
+def fields(prompt: str, chosen: str, rejected: str) -> Reader:
+    """Reader of rows with the three fields named so, each text or chat messages.
+
+    Where any of the three is messages, all become messages. An answer that opens with another role than the assistant
+    holds the whole conversation: its last message is the answer, the rest the prompt.
+    """
+
+    def read(row: Mapping[str, Any]) -> Row:
+        first, second = _text(row, chosen), _text(row, rejected)
+        if isinstance(first, tuple) and isinstance(second, tuple) and _is_whole(first) and _is_whole(second):
+            return _of_conversations(first, second)
+        asked = _text(row, prompt)
+        if isinstance(asked, str) and isinstance(first, str) and isinstance(second, str):
+            return _row(asked, first, second)
+        return _row(_messages(asked, "user"), _messages(first, "assistant"), _messages(second, "assistant"))
+
+    # The common case, three strings, without the general path's checks.
+    def read_quickly(row: Mapping[str, Any]) -> Row:
+        asked, first, second = row.get(prompt), row.get(chosen), row.get(rejected)
+        if type(asked) is str and type(first) is str and type(second) is str:
+            return _row(asked, first, second)
+        return read(row)
+
+    return read_quickly
+
+
+def hh(row: Mapping[str, Any]) -> Row:
+    """Anthropic's transcripts: all up to the last "Assistant:" is the prompt, what follows is the answer."""
+    (prompt, chosen), (other_prompt, rejected) = _split(row, "chosen"), _split(row, "rejected")
+    return _row(prompt, chosen, rejected, same_prompt=prompt == other_prompt)
+
+
+def ultrafeedback(row: Mapping[str, Any]) -> Row:
+    """Whole conversations in `chosen` and `rejected`: the last message is the answer, the rest the prompt."""
+    conversations = [_text(row, name) for name in ("chosen", "rejected")]
+    for name, conversation in zip(("chosen", "rejected"), conversations, strict=True):
+        if isinstance(conversation, str):
+            raise RowFault(f"field {name!r} must be a list of chat messages, got text {quoted(conversation)}")
+    chosen, rejected = (_messages(conversation, "assistant") for conversation in conversations)
+    if len(chosen) < 2 or len(rejected) < 2:
+        raise RowFault("fields 'chosen' and 'rejected' must each hold the prompt's messages and the answer's")
+    return _of_conversations(chosen, rejected)
+
+
+def orca(row: Mapping[str, Any]) -> Row:
+    """Fields system, question, chosen, rejected as chat messages; an empty system message is left out."""
+    system, question, chosen, rejected = (_string(row, name) for name in ("system", "question", "chosen", "rejected"))
+    opening = _messages(system, "system") if system.strip() else ()
+    prompt = opening + _messages(question, "user")
+    return _row(prompt, _messages(chosen, "assistant"), _messages(rejected, "assistant"))
+
+
+def _row(prompt: Text, chosen: Text, rejected: Text, *, same_prompt: bool = True) -> Row:
+    for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
+        said = plain(text)
+        if not said or said.isspace():
+            raise Unusable(f"{name} is empty")
+        if not _is_text(said):
+            raise RowFault(f"{name} holds half a surrogate pair, which no tokenizer can read: {quoted(said)}")
+    if chosen == rejected:
+        raise Unusable(f"chosen and rejected are equal: {quoted(plain(chosen))}")
+    return Row(Pair(prompt, chosen, rejected), same_prompt)
+
+
+def _is_text(said: str) -> bool:
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _of_conversations(chosen: Messages, rejected: Messages) -> Row:
+    same = key(chosen[:-1]) == key(rejected[:-1])
+    return _row(chosen[:-1], chosen[-1:], rejected[-1:], same_prompt=same)
+
+
+def _is_whole(messages: Messages) -> bool:
+    return len(messages) > 1 and messages[0]["role"] != "assistant"
+
+
+def _messages(text: Text, role: str) -> Messages:
+    return ({"role": role, "content": text},) if isinstance(text, str) else text
+
+
+def _split(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    transcript = _string(row, name)
+    before, turn, answer = transcript.rpartition(TURN)
+    if not turn:
+        raise RowFault(f"field {name!r} has no turn that begins with {TURN!r}: {quoted(transcript)}")
+    return before + turn, answer
+
+
+def _string(row: Mapping[str, Any], name: str) -> str:
+    value = _value(row, name)
+    if not isinstance(value, str):
+        raise RowFault(f"field {name!r} must be text, got {quoted(value)}")
+    return value
+
+
+def _text(row: Mapping[str, Any], name: str) -> Text:
+    value = _value(row, name)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(map(_is_message, value)):
+        return tuple({"role": message["role"], "content": message["content"]} for message in value)
+    raise RowFault(
+        f'field {name!r} must be text, or a list of chat messages {{"role": ..., "content": ...}}, got {quoted(value)}'
+    )
+
+
+def _is_message(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)
+
+
+def _value(row: Mapping[str, Any], name: str) -> Any:
+    if name not in row:
+        raise MissingField(name, tuple(row))
+    return row[name]
+
+
+class MissingField(RowFault):
+    """A row without a field that its format asks for; `role` is prompt, chosen or rejected where data.ROLE_field names it."""
+
+    def __init__(self, name: str, there: tuple[str, ...], role: str | None = None) -> None:
+        self.name, self.there, self.role = name, there, role
+        super().__init__(f"no field {quoted(name)}; it has {', '.join(map(quoted, there[:8])) or 'none'}")

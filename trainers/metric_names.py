@@ -1,0 +1,28 @@
+"""How TRL's spellings of training metrics become ours: the one place that knows both.
+
+{"loss": 0.69, "rewards/chosen": 0.1, "train_runtime": 3.2} -> {"train/loss": 0.69, "train/rewards/chosen": 0.1,
+"train/runtime_s": 3.2}
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+# What the trainer tells once, at the end.
+_AT_THE_END = {
+    "train_runtime": "train/runtime_s",
+    "train_samples_per_second": "train/pairs_per_second",
+    "train_steps_per_second": "train/steps_per_second",
+    # The mean over the whole run, beside the last steps' `train/loss`.
+    "train_loss": "train/loss_mean",
+}
+# The trainer counts operations with a formula for dense pretraining, which adapters and pairs do not fit.
+_DROPPED = {"total_flos"}
+
+
+def from_trl(logs: Mapping[str, Any]) -> dict[str, float]:
+    """TRL's log of one moment under `train/`, TRL's own names kept; values that are no numbers are left out."""
+    return {
+        _AT_THE_END.get(name, f"train/{name}"): float(value)
+        for name, value in logs.items()
+        if name not in _DROPPED and isinstance(value, int | float)
+    }

@@ -1,0 +1,172 @@
+"""Loads the policy: base weights, 4-bit or not, with a LoRA adapter or without, and the tokenizer."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from trl.trainer.utils import disable_dropout_in_model
+
+from trainers import world
+from trainers.config import RunConfig
+from trainers.errors import InvalidInput
+
+Precision = Literal["fp32", "bf16", "fp16"]
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model that is to be trained, its tokenizer, and the precision of its arithmetic.
+
+    `model` is a transformers causal language model, or peft's wrapping of one; it lies on its device.
+    """
+
+    model: Any
+    tokenizer: Any
+    precision: Precision
+
+    @property
+    def pad_id(self) -> int:
+        return int(self.tokenizer.pad_token_id)
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """What forward passes compute in where that is not the weights' own dtype."""
+        return None if self.precision == "fp32" else _DTYPES[self.precision]
+
+
+def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
+    """The policy before its first step; the adapter's random start depends on `config.seed` alone.
+
+    Raises InvalidInput for what cannot work on this machine, OSError where the weights are not found.
+    """
+    precision = resolve_precision(config)
+    model = load_base(config, config.model.path, config.model.revision, cache_dir)
+    if config.peft.kind == "lora":
+        set_seed(config.seed)
+        # Not peft's prepare_model_for_kbit_training: it turns embeddings and head to fp32, gigabytes for a vocabulary
+        # of 128k. What else it does, freezing and gradients for checkpointing, get_peft_model and the trainers do.
+        model = get_peft_model(
+            model,
+            LoraConfig(
+                r=config.peft.r,
+                lora_alpha=config.peft.alpha,
+                lora_dropout=config.peft.dropout,
+                target_modules=config.peft.target_modules,
+                task_type="CAUSAL_LM",
+            ),
+        )
+        model.create_or_update_model_card = _no_model_card
+    return Policy(model, load_tokenizer(config, cache_dir), precision)
+
+
+def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path) -> Any:
+    """The weights at `path` (a hub id, a folder or builtin:tiny), as the config's model and quantization say.
+
+    Dropout is off in them, as in TRL, so that log-probabilities are the policy's own; an adapter's is kept.
+    """
+    dtype = weights_dtype(config)
+    quantized = config.quantization.kind == "nf4" and not config.model.prequantized
+    device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+    model = AutoModelForCausalLM.from_pretrained(
+        str(locate(path, cache_dir)),
+        revision=revision,
+        dtype=dtype,
+        attn_implementation=_attention(config, dtype),
+        quantization_config=_nf4(config, dtype) if quantized else None,
+        device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
+        trust_remote_code=False,
+    )
+    _keep_gradients_right_on_cpu(model)
+    disable_dropout_in_model(model)
+    return model
+
+
+def load_tokenizer(config: RunConfig, cache_dir: Path) -> Any:
+    """The policy's tokenizer, with the chat template of `model.chat_template`; padding is the end of text if need be.
+
+    No token is added: embeddings keep their size. Raises InvalidInput where there is neither a padding nor an end.
+    """
+    path = config.model.tokenizer or config.model.path
+    revision = config.model.revision if config.model.tokenizer is None else None
+    tokenizer = tokenizer_at(path, revision, cache_dir)
+    if config.model.chat_template is not None:
+        template = Path(config.model.chat_template)
+        if not template.is_file():
+            raise InvalidInput([f"model.chat_template: no such file: {template}"])
+        tokenizer.chat_template = template.read_text()
+    if tokenizer.eos_token_id is None:
+        raise InvalidInput([f"the tokenizer of {path} has no end-of-text token: give another one, model.tokenizer=..."])
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def tokenizer_at(path: str, revision: str | None, cache_dir: Path) -> Any:
+    """The tokenizer stored with the model at `path`."""
+    return AutoTokenizer.from_pretrained(str(locate(path, cache_dir)), revision=revision, trust_remote_code=False)
+
+
+def locate(path: str, cache_dir: Path) -> str | Path:
+    """`builtin:tiny` -> the folder of the built-in world's policy; hub ids and folders as they are."""
+    if path == "builtin:tiny":
+        return world.policy(cache_dir)
+    if path.startswith("builtin:"):
+        raise InvalidInput([f"model.path: {path} is not built in; there is builtin:tiny"])
+    return path
+
+
+def resolve_precision(config: RunConfig) -> Precision:
+    """`training.precision`, where auto is bf16 if the GPU computes in it, else fp32."""
+    asked = config.training.precision
+    if asked == "auto":
+        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+    if asked == "fp16" and not torch.cuda.is_available():
+        raise InvalidInput(["training.precision: fp16 needs a GPU, and there is none: use fp32, bf16 or auto"])
+    return asked
+
+
+def weights_dtype(config: RunConfig) -> torch.dtype:
+    """`model.dtype`, where auto follows the precision if the weights are frozen, and is fp32 if they are trained.
+
+    In 16 bits the steps of full fine-tuning mostly round to nothing: bf16 has 8 bits, and 1.0 + 0.001 = 1.0.
+    """
+    if config.model.dtype != "auto":
+        dtype: torch.dtype = getattr(torch, config.model.dtype)
+    else:
+        dtype = torch.float32 if config.peft.kind == "none" else _DTYPES[resolve_precision(config)]
+    if config.peft.kind == "none" and resolve_precision(config) == "fp16" and dtype == torch.float16:
+        raise InvalidInput(["model.dtype: float16 weights cannot be trained in fp16: use model.dtype=float32 or auto"])
+    return dtype
+
+
+def _attention(config: RunConfig, dtype: torch.dtype) -> str:
+    if config.model.attention != "auto":
+        return config.model.attention
+    flash = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
+    return "flash_attention_2" if flash and dtype != torch.float32 else "sdpa"
+
+
+def _nf4(config: RunConfig, dtype: torch.dtype) -> Any:
+    assert config.quantization.kind == "nf4"
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=config.quantization.double_quant,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_gradients_right_on_cpu(model: Any) -> None:
+    """Switch off bitsandbytes' repacking of 4-bit weights for AVX512: after it, gradients are silently wrong."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _no_model_card(_folder: str) -> None:
+    """Peft would write a README.md full of blanks into every checkpoint."""

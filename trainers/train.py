@@ -1,0 +1,193 @@
+"""One run from its spec to its result: load, score the reference, train, evaluate, save.
+
+Importing this module loads torch and trl and does nothing else, so that a fork server may do it ahead of the runs.
+"""
+
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from trainers import data, tracking, trl_engine
+from trainers.config import RunConfig, check
+from trainers.data import TokenisedPair
+from trainers.errors import InvalidInput
+from trainers.evaluate import Scores, check_finite, metrics, score
+from trainers.methods import METHODS
+from trainers.models import Policy, load_policy
+from trainers.reference import reference_scores
+from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
+
+
+def train(spec: RunSpec, reporter: Reporter) -> RunResult:
+    """Carry out a run in `spec.run_dir`, from its newest whole checkpoint if an earlier attempt left one.
+
+    Whatever goes wrong in the run is a result with status "failed" and one sentence, its traceback on stderr; status
+    "cancelled" is what the reporter asked for. Raises only KeyboardInterrupt and SystemExit. Metrics are the last value
+    of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them.
+    """
+    started, progress = time.monotonic(), _Progress(reporter)
+    status: Status = "failed"
+    error = None
+    try:
+        config = check(spec.config)
+        with tracking.start(spec, config) as progress.tracker:
+            status = _run(spec, config, progress)
+    except Exception as problem:
+        traceback.print_exc(file=sys.stderr)
+        status, error = "failed", _sentence(problem)
+    return RunResult(
+        run_id=spec.run_id,
+        status=status,
+        params=dict(spec.params),
+        metrics=progress.metrics,
+        steps=progress.steps,
+        seconds=time.monotonic() - started,
+        error=error,
+        tracking_url=progress.tracker.url,
+        versions=_versions(spec.config),
+    )
+
+
+def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
+    progress.begin("loading")
+    set_seed(config.seed)
+    policy = load_policy(config, spec.cache_dir)
+    splits = _pairs(config, policy, spec.cache_dir)
+
+    progress.begin("scoring")
+    reference = reference_scores(config, policy, _to_reference(config, splits), spec.cache_dir)
+    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"])
+
+    progress.begin("training", trl_engine.total_steps(config, len(splits["train"])))
+    ended = trl_engine.train(
+        trl_engine.Training(
+            config=config,
+            policy=policy,
+            pairs=splits["train"],
+            reference=reference.get("train"),
+            checkpoints=spec.folder.checkpoints,
+            watch=_Watch(progress, evaluation, config.evaluation.every),
+        )
+    )
+    progress.steps = ended.steps
+    if ended.stopped:
+        return "cancelled"
+
+    progress.begin("evaluating")
+    measured = evaluation.measure()
+    progress.report(ended.steps, measured)
+    check_finite(measured)
+    if config.training.save_final:
+        _save(policy, config, spec.folder)
+    # They only serve to go on with training, which is over.
+    shutil.rmtree(spec.folder.checkpoints, ignore_errors=True)
+    return "completed"
+
+
+def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list[TokenisedPair]]:
+    """{"train": ..., "heldout": ...}, in tokens."""
+    pairs = data.load_pairs(config.data, cache_dir)
+    length = config.training.max_length
+    return {
+        "train": data.tokenise(pairs.train, policy.tokenizer, length),
+        "heldout": data.tokenise(pairs.heldout, policy.tokenizer, length),
+    }
+
+
+def _to_reference(config: RunConfig, splits: Mapping[str, list[TokenisedPair]]) -> dict[str, list[TokenisedPair]]:
+    """The pairs that need a reference: the training pairs do where the loss has one."""
+    needed = {"train", "heldout"} if METHODS[config.method.name].needs_reference else {"heldout"}
+    return {name: pairs for name, pairs in splits.items() if name in needed}
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """The policy on the held-out pairs, as it is now, beside the reference."""
+
+    config: RunConfig
+    policy: Policy
+    pairs: Sequence[TokenisedPair]
+    reference: Scores
+
+    def measure(self) -> dict[str, float]:
+        batch_size = self.config.evaluation.batch_size
+        policy = self.policy
+        scores = score(policy.model, self.pairs, batch_size, policy.pad_id, autocast=policy.autocast)
+        return metrics(scores, self.reference)
+
+
+class _Progress:
+    """What the run has come to, told to the reporter and to the tracker alike."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.tracker = tracking.Tracker()
+        self.steps = 0
+        self.metrics: dict[str, float | None] = {}
+
+    def begin(self, phase: str, steps: int | None = None) -> None:
+        self._reporter.begin(phase, steps)
+
+    def report(self, step: int, values: Mapping[str, float]) -> bool:
+        """True where the run is asked to stop."""
+        self.steps = step
+        self.metrics.update(values)
+        self.tracker.log(step, values)
+        return self._reporter.report(step, values)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Watches the training: tells of each step, and evaluates every so many (0: never)."""
+
+    progress: _Progress
+    evaluation: _Evaluation
+    every: int
+
+    def step(self, step: int) -> bool:
+        due = self.every > 0 and step % self.every == 0
+        measured = self.evaluation.measure() if due else {}
+        stop = self.progress.report(step, measured)
+        check_finite(measured)
+        return stop
+
+    def logged(self, step: int, values: Mapping[str, float]) -> bool:
+        return self.progress.report(step, values)
+
+
+def _save(policy: Policy, config: RunConfig, folder: RunFolder) -> None:
+    if config.peft.kind == "none":
+        policy.model.save_pretrained(folder.model)
+        policy.tokenizer.save_pretrained(folder.model)
+    else:
+        # Embeddings are never trained; finding that out would ask the hub.
+        policy.model.save_pretrained(folder.adapter, save_embedding_layers=False)
+
+
+def _sentence(problem: Exception) -> str:
+    """The problem's type and what it says first."""
+    name = type(problem).__name__
+    if isinstance(problem, torch.OutOfMemoryError | MemoryError):
+        where = "GPU" if isinstance(problem, torch.OutOfMemoryError) else "machine"
+        return f"{name}: the {where}'s memory is full: lower training.batch_size (and raise gradient_accumulation), " \
+               "or training.max_length"  # fmt: skip
+    if isinstance(problem, InvalidInput):
+        return f"{name}: {'; '.join(problem.faults)}"
+    lines = str(problem).strip().splitlines()
+    return f"{name}: {lines[0]}" if lines else name
+
+
+def _versions(config: Mapping[str, Any]) -> dict[str, str]:
+    packages = ["torch", "transformers", "trl", "peft"]
+    if dict(config.get("quantization", {})).get("kind") == "nf4":
+        packages.append("bitsandbytes")
+    return {"python": sys.version.split()[0]} | {name: version(name) for name in packages}

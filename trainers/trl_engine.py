@@ -1,0 +1,328 @@
+"""TRL's own trainers, fed with our tokenised pairs and reference log-probabilities.
+
+The losses are TRL's, untouched. What our subclasses change stands around them: no second tokenisation, no second model,
+whole checkpoints, and a stop at the first loss that is no number.
+"""
+
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from datasets import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback
+from transformers.training_args import OptimizerNames
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from trainers import checkpoints
+from trainers.config import RunConfig
+from trainers.data import TokenisedPair
+from trainers.errors import InvalidInput, NonFiniteLoss
+from trainers.evaluate import Scores
+from trainers.methods import METHODS
+from trainers.metric_names import from_trl
+from trainers.models import Policy
+
+# ORPO moved under trl.experimental in TRL 1.0; the version is pinned, so its warning tells nothing.
+os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
+
+Row = dict[str, Any]
+
+
+class Watch(Protocol):
+    """Who is told of the training's progress; a True asks it to save a checkpoint and stop."""
+
+    def step(self, step: int) -> bool:
+        """An optimiser step is done."""
+
+    def logged(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """The trainer has metrics to tell, under `train/`."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that a trainer is made of. `reference` holds the training pairs' scores, for methods that need them."""
+
+    config: RunConfig
+    policy: Policy
+    pairs: Sequence[TokenisedPair]
+    reference: Scores | None
+    # The folder for checkpoint-N folders.
+    checkpoints: Path
+    watch: Watch
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How far training came, and whether it was asked to stop before its end."""
+
+    steps: int
+    stopped: bool
+
+
+def train(training: Training) -> Ended:
+    """Train the policy in place, from its newest whole checkpoint if there is one.
+
+    Raises NonFiniteLoss at the first step whose loss or gradient is NaN or infinite, InvalidInput for an unknown
+    optimizer.
+    """
+    trainer, callback = build(training)
+    checkpoints.drop_halves(training.checkpoints)
+    start = checkpoints.newest_whole(training.checkpoints)
+    trainer.train(resume_from_checkpoint=None if start is None else str(start))
+    return Ended(trainer.state.global_step, callback.stopped)
+
+
+def build(training: Training) -> tuple[Any, "_Progress"]:
+    """The trainer of the config's method, ready to train, and the callback that watches it."""
+    engine: Callable[[Training], Any] = _ENGINES[METHODS[training.config.method.name].engine]
+    # For a model in 4 bits TRL turns a given adapter to bf16, where small steps round to nothing: it stays in fp32.
+    adapter = [(weight, weight.data) for weight in training.policy.model.parameters() if weight.requires_grad]
+    trainer = engine(training)
+    for weight, data in adapter:
+        weight.data = data
+    trainer.keep_checkpoints = training.config.training.keep_checkpoints
+    trainer.remove_callback(PrinterCallback)
+    callback = _Progress(training.watch)
+    trainer.add_callback(callback)
+    return trainer, callback
+
+
+def total_steps(config: RunConfig, pairs: int) -> int:
+    """Optimiser steps that training takes on so many pairs."""
+    training = config.training
+    if training.max_steps > 0:
+        return training.max_steps
+    batches = math.ceil(pairs / training.batch_size)
+    return math.ceil(training.epochs * max(1, math.ceil(batches / training.gradient_accumulation)))
+
+
+def _dpo(training: Training) -> Any:
+    config, reference = training.config, training.reference
+    assert reference is not None
+    args = DPOConfig(
+        **_arguments(training),
+        **METHODS[config.method.name].fixed,
+        beta=config.strength,
+        max_length=None,
+    )
+    trainer = _DPO(
+        rows=[
+            {
+                "prompt_ids": list(pair.prompt_ids),
+                "chosen_ids": list(pair.chosen_ids),
+                "rejected_ids": list(pair.rejected_ids),
+                "ref_chosen_logps": chosen,
+                "ref_rejected_logps": rejected,
+            }
+            for pair, chosen, rejected in zip(
+                training.pairs, reference.chosen_logps.tolist(), reference.rejected_logps.tolist(), strict=True
+            )
+        ],
+        args=args,
+        model=training.policy.model,
+        # Without one, TRL would load a second model from disk, or copy the adapter.
+        ref_model=_stand_in(),
+        processing_class=training.policy.tokenizer,
+    )
+    trainer.ref_model = None
+    trainer.precompute_ref_logps = True
+    return trainer
+
+
+def _orpo(training: Training) -> Any:
+    return _ORPO(
+        train_dataset=_Rows(
+            _labelled("chosen", pair.prompt_ids, pair.chosen_ids)
+            | _labelled("rejected", pair.prompt_ids, pair.rejected_ids)
+            for pair in training.pairs
+        ),
+        args=ORPOConfig(**_arguments(training), beta=training.config.strength, disable_dropout=False),
+        model=training.policy.model,
+        processing_class=training.policy.tokenizer,
+    )
+
+
+def _sft(training: Training) -> Any:
+    return _SFT(
+        rows=[
+            {
+                "input_ids": [*pair.prompt_ids, *pair.chosen_ids],
+                "labels": [-100] * len(pair.prompt_ids) + list(pair.chosen_ids),
+            }
+            for pair in training.pairs
+        ],
+        args=SFTConfig(**_arguments(training), max_length=None),
+        model=training.policy.model,
+        processing_class=training.policy.tokenizer,
+    )
+
+
+_ENGINES = {"dpo": _dpo, "orpo": _orpo, "sft": _sft}
+
+
+def _labelled(side: str, prompt: Sequence[int], answer: Sequence[int]) -> Row:
+    ids = [*prompt, *answer]
+    return {
+        f"{side}_input_ids": ids,
+        f"{side}_attention_mask": [1] * len(ids),
+        f"{side}_labels": [-100] * len(prompt) + list(answer),
+    }
+
+
+def _arguments(training: Training) -> dict[str, Any]:
+    """Arguments that all trainers take, from the `training` section."""
+    config = training.config.training
+    valid = [name.value for name in OptimizerNames]
+    if config.optimizer not in valid:
+        raise InvalidInput([f"training.optimizer: no such optimizer: {config.optimizer!r}; valid are {', '.join(valid)}"])
+    cuda = torch.cuda.is_available()
+    return {
+        "output_dir": str(training.checkpoints),
+        "num_train_epochs": config.epochs,
+        "max_steps": config.max_steps,
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": config.lr_scheduler,
+        # The one scheduler that cannot do without an argument: it ends at a tenth of the learning rate.
+        "lr_scheduler_kwargs": {"min_lr_rate": 0.1} if config.lr_scheduler == "cosine_with_min_lr" else None,
+        # transformers 5 reads what is less than 1 as a share.
+        "warmup_steps": config.warmup,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "optim": config.optimizer,
+        "bf16": training.policy.precision == "bf16",
+        "fp16": training.policy.precision == "fp16",
+        "use_cpu": not cuda,
+        "dataloader_pin_memory": cuda,
+        "gradient_checkpointing": config.gradient_checkpointing,
+        "logging_strategy": "steps",
+        "logging_steps": config.logging_steps,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps" if config.save_steps else "no",
+        "save_steps": config.save_steps or 1,
+        "seed": training.config.seed,
+        "data_seed": training.config.seed,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": "none",
+    }
+
+
+def _stand_in() -> LlamaForCausalLM:
+    """The smallest model that TRL takes for a reference; it is never asked anything."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=3, hidden_size=2, intermediate_size=1, num_hidden_layers=0, num_attention_heads=1, pad_token_id=0
+        )
+    )
+
+
+class _Rows(list[Row]):
+    """Rows for the collator, which TRL's passes over a data set leave as they are."""
+
+    def map(self, *_args: Any, **_kwargs: Any) -> "_Rows":
+        return self
+
+
+class _Ours:
+    """What our trainers do otherwise than TRL's, whatever the loss."""
+
+    args: Any
+    state: Any
+    keep_checkpoints: int = 1
+    _save_failed: bool = False
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        self._check(loss.item())
+        return loss
+
+    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
+        norm = super()._get_grad_norm(*args, **kwargs)  # type: ignore[misc]
+        # In fp16 the loss scale starts too high: the first infinite gradients are skipped, not applied.
+        if norm is not None and not self.args.fp16:
+            self._check(float(norm))
+        return norm
+
+    def _check(self, value: float) -> None:
+        if not math.isfinite(value):
+            raise NonFiniteLoss(self.state.global_step + 1, value)
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A checkpoint only helps to go on later: when it cannot be written, the run goes on now."""
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
+            checkpoints.mark_whole(folder)
+        except Exception as error:
+            checkpoints.drop(folder)
+            if not self._save_failed:
+                print(f"checkpoint not saved, the run goes on: {type(error).__name__}: {error}", file=sys.stderr)
+            self._save_failed = True
+        else:
+            checkpoints.drop_oldest(folder.parent, self.keep_checkpoints)
+
+    def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
+        """No README.md in checkpoints."""
+
+    def _send_telemetry(self) -> None:
+        """Nobody is told what is trained here."""
+
+    def floating_point_ops(self, _inputs: Any) -> int:
+        """Not counted: it takes a walk over all parameters at every step."""
+        return 0
+
+
+class _Prepared(_Ours):
+    """TRL asks for a `datasets.Dataset` at the door, and would go over it again and again: it gets our rows inside."""
+
+    def __init__(self, *, rows: list[Row], **kwargs: Any) -> None:
+        self._rows = rows
+        super().__init__(train_dataset=Dataset.from_list(rows[:1]), **kwargs)  # type: ignore[call-arg]
+
+    def _prepare_dataset(self, *_args: Any, **_kwargs: Any) -> list[Row]:
+        return self._rows
+
+
+class _DPO(_Prepared, DPOTrainer):  # type: ignore[misc]
+    pass
+
+
+class _SFT(_Prepared, SFTTrainer):  # type: ignore[misc]
+    pass
+
+
+class _ORPO(_Ours, ORPOTrainer):  # type: ignore[misc]
+    pass
+
+
+class _Progress(TrainerCallback):  # type: ignore[misc]
+    """Tells the watch of every step and every log, and stops the trainer when it is asked to."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self.stopped = False
+
+    def on_step_end(self, _args: Any, state: Any, control: Any, **_kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            # The last values are told, whatever logging_steps; what follows saves the model itself.
+            control.should_log, control.should_save = True, False
+        if self._watch.step(state.global_step):
+            self._stop(control)
+
+    def on_log(self, _args: Any, state: Any, control: Any, logs: Mapping[str, Any], **_kwargs: Any) -> None:
+        stop = self._watch.logged(state.global_step, from_trl(logs))
+        # The very last log tells of training that is over.
+        if stop and "train_runtime" not in logs:
+            self._stop(control)
+
+    def _stop(self, control: Any) -> None:
+        self.stopped = True
+        control.should_save = control.should_training_stop = True
