@@ -1,4 +1,4 @@
-"""The tools that are compared: the command that a user would type for each, and where it leaves what its runs came to."""
+"""The tools that are compared: the command a user would type for each, and where it leaves what its runs came to."""
 
 import json
 import sys

@@ -136,8 +136,7 @@ class Composer:
                 else:
                     faults.append(_continuous(parsed))
             except (HydraException, ValueError) as error:
-                reason = str(error).split("\n")[0]
-                faults.append(f"{text!r} is not an override of the form key=value: {reason}")
+                faults.append(f"{text!r} is not an override of the form key=value: {_reason(error)}")
         faults += [
             f"{sweep.key}: sweeps over nothing ({sweep.key}= needs values)" for sweep in sweeps if not sweep.texts
         ]
@@ -298,6 +297,12 @@ def _with_values(base: Mapping[str, Any], overrides: Sequence[Override]) -> dict
             return None
         node[leaf] = value
     return config
+
+
+def _reason(error: Exception) -> str:
+    """A parser's complaint without its repetition of the input and its lists of tokens."""
+    lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See http"))]
+    return " ".join(lines).split(" expecting {")[0] or "it does not parse"
 
 
 def _sweep(override: Override) -> Sweep:

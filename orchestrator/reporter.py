@@ -1,6 +1,6 @@
 """Writes down what a run tells of itself while it goes on, and reads it back: metrics.jsonl and the heartbeat.
 
-    reporter.report(3, {"train/loss": nan})  appends  {"step": 3, "time": 1751367600.2, "train/loss": null}
+reporter.report(3, {"train/loss": nan})  appends  {"step": 3, "time": 1751367600.2, "train/loss": null}
 """
 
 import contextlib
@@ -44,7 +44,9 @@ class FileReporter:
         self._heartbeat.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._heartbeat.end()
         self._metrics.close()
 
@@ -140,7 +142,9 @@ class MetricsFile:
 
 def finite(value: float | None) -> float | None:
     """The number, or None where JSON has none for it."""
-    return value if value is not None and math.isfinite(value) else None
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int | float) else float(value)  # numbers of NumPy and torch
 
 
 def last_metrics(folder: RunFolder) -> tuple[int, dict[str, float | None]]:

@@ -159,10 +159,23 @@ def held(folder: StudyFolder) -> Iterator[None]:
 
 def holder(folder: StudyFolder) -> str | None:
     """Who works on the study now, as "process 123 on host", or None."""
-    lease = read_json(folder.lease)
-    if not isinstance(lease, dict) or not _alive(folder, lease):
-        return None
-    return f"process {lease['pid']} on {lease['host']}"
+    lease = _read_lease(folder)
+    return f"process {lease.pid} on {lease.host}" if lease is not None and _alive(folder, lease) else None
+
+
+@dataclass(frozen=True)
+class _Lease:
+    host: str
+    pid: int
+    # When the process began, in Unix seconds: its number may be given to another later.
+    started: float
+
+
+def _read_lease(folder: StudyFolder) -> _Lease | None:
+    match read_json(folder.lease):
+        case {"host": str(host), "pid": int(pid), "started": float(started)}:
+            return _Lease(host, pid, started)
+    return None
 
 
 def _lock(lock: TextIO, folder: StudyFolder) -> None:
@@ -181,10 +194,10 @@ def _refuse_living_lease(folder: StudyFolder) -> None:
         raise StudyHeld(f"{folder.root} is held by {who}: wait for it, or stop it with cancel")
 
 
-def _alive(folder: StudyFolder, lease: Mapping[str, Any]) -> bool:
-    if lease["host"] == socket.gethostname():
+def _alive(folder: StudyFolder, lease: _Lease) -> bool:
+    if lease.host == socket.gethostname():
         try:
-            return abs(psutil.Process(lease["pid"]).create_time() - lease["started"]) < 1
+            return abs(psutil.Process(lease.pid).create_time() - lease.started) < 1
         except psutil.NoSuchProcess:
             return False
     return _age_s(folder) < LEASE_STALE_S
@@ -206,8 +219,8 @@ def _age_s(folder: StudyFolder) -> float:
 
 def _beat(folder: StudyFolder) -> None:
     me = psutil.Process()
-    lease = {"host": socket.gethostname(), "pid": me.pid, "started": me.create_time()}
-    write_json(folder.lease, lease, durable=False)
+    lease = _Lease(socket.gethostname(), me.pid, me.create_time())
+    write_json(folder.lease, dataclasses.asdict(lease), durable=False)
 
 
 def _keep_beating(folder: StudyFolder, stop: threading.Event) -> None:

@@ -207,8 +207,6 @@ def _conflicts(config: RunConfig) -> Iterable[str]:
             f"peft=none trains every weight, but the weights of model={config.model.name} are in 4 bits: "
             "use peft=lora, or a model and quantization=none that are not quantised"
         )
-    if config.model.path.startswith("builtin:") and quantized:
-        yield "quantization: the built-in model is too small to quantise: use quantization=none"
 
 
 def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:

@@ -1,7 +1,7 @@
 """Reads local files of preference pairs, one JSON object a line, and tells every fault in them at once.
 
 A file whose second line reads {"question": "2+2?", ...} -> InvalidInput: "pairs.jsonl line 2: no field 'prompt'; it has
-'question', ...; data.prompt_field=question reads that one".
+'question', ...; data.prompt_field=question reads another".
 """
 
 import difflib
@@ -9,7 +9,7 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from trainers.data_pairs import MissingField, Reader, Row, RowFault, Unusable, quoted
 from trainers.errors import InvalidInput
@@ -27,11 +27,13 @@ class Faults:
         self.count = 0
 
     def add(self, fault: str) -> None:
+        """Count one more."""
         self.count += 1
         if self.count <= TOLD:
             self.first.append(fault)
 
     def told(self) -> list[str]:
+        """The first faults, and how many more there are."""
         more = self.count - len(self.first)
         return [*self.first, f"and {more} more rows with faults"] if more else self.first
 
@@ -53,7 +55,7 @@ def read_rows(path: Path, setting: str, reader: Reader, *, skip_unusable: bool =
             else:
                 faults.add(f"{name} line {number}: {fault}")
         except MissingField as fault:
-            faults.add(f"{name} line {number}: {fault}{_nearest(fault)}")
+            faults.add(f"{name} line {number}: {fault}{_settings(fault)}")
         except RowFault as fault:
             faults.add(f"{name} line {number}: {fault}")
     if faults.count:
@@ -91,7 +93,7 @@ def numbered_lines(path: Path, setting: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
 
 
 def _unreadable(path: Path, setting: str, error: Exception) -> str:
@@ -121,15 +123,15 @@ def _around(error: json.JSONDecodeError) -> str:
     return error.doc[max(0, error.pos - 20) : error.pos + 20].rstrip("\n")
 
 
-def _nearest(fault: MissingField) -> str:
-    """The setting that would read another field of the row instead, where the format lets fields be named."""
-    if not fault.role:
-        return ""
+def _settings(fault: MissingField) -> str:
+    """The settings that would read other fields of the row instead, where the format lets fields be named."""
     options = [name for name in fault.there if name.isprintable()]
-    known = [name for name in options if name.lower() in _OTHER_NAMES[fault.role]]
-    near = known or difflib.get_close_matches(fault.name, options, n=1, cutoff=0.5)
-    wanted = quoted(near[0])[1:-1] if near else "NAME"
-    return f"; data.{fault.role}_field={wanted} reads another" if not near else f"; data.{fault.role}_field={wanted} reads that one"
+    advice = ""
+    for role in filter(None, fault.missing):
+        known = [name for name in options if name.lower() in _OTHER_NAMES[role]]
+        near = known or difflib.get_close_matches(fault.missing[role], options, n=1, cutoff=0.5)
+        advice += f"; data.{role}_field={quoted(near[0])[1:-1] if near else 'NAME'} reads another"
+    return advice
 
 
 # How published preference sets call the fields.

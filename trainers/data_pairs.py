@@ -70,10 +70,17 @@ def fields(prompt: str, chosen: str, rejected: str) -> Reader:
     holds the whole conversation: its last message is the answer, the rest the prompt.
     """
 
+    names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+
     def read(row: Mapping[str, Any]) -> Row:
+        missing = {role: name for role, name in names.items() if name not in row}
+        if missing.keys() - {"prompt"}:
+            raise MissingField(missing, tuple(row))
         first, second = _text(row, chosen), _text(row, rejected)
         if isinstance(first, tuple) and isinstance(second, tuple) and _is_whole(first) and _is_whole(second):
             return _of_conversations(first, second)
+        if missing:
+            raise MissingField(missing, tuple(row))
         asked = _text(row, prompt)
         if isinstance(asked, str) and isinstance(first, str) and isinstance(second, str):
             return _row(asked, first, second)
@@ -180,13 +187,17 @@ def _is_message(value: object) -> bool:
 
 def _value(row: Mapping[str, Any], name: str) -> Any:
     if name not in row:
-        raise MissingField(name, tuple(row))
+        raise MissingField({"": name}, tuple(row))
     return row[name]
 
 
 class MissingField(RowFault):
-    """A row without a field that its format asks for; `role` is prompt, chosen or rejected where data.ROLE_field names it."""
+    """A row without fields that its format asks for.
 
-    def __init__(self, name: str, there: tuple[str, ...], role: str | None = None) -> None:
-        self.name, self.there, self.role = name, there, role
-        super().__init__(f"no field {quoted(name)}; it has {', '.join(map(quoted, there[:8])) or 'none'}")
+    `missing` holds their names by role: prompt, chosen, rejected where data.<role>_field names the field, else "".
+    """
+
+    def __init__(self, missing: Mapping[str, str], there: tuple[str, ...]) -> None:
+        self.missing, self.there = missing, there
+        has = ", ".join(map(quoted, there[:8])) or "none"
+        super().__init__(f"no field {', '.join(map(quoted, missing.values()))}; it has {has}")

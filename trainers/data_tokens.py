@@ -52,8 +52,12 @@ def _texts(pairs: Sequence[Pair], tokenizer: Any) -> tuple[list[Text], list[Text
 def _whole(prompt: Text, answer: Text, end: str) -> Text:
     if isinstance(prompt, str) and isinstance(answer, str):
         return prompt + answer if end and answer.endswith(end) else prompt + answer + end
-    assert isinstance(prompt, tuple) and isinstance(answer, tuple), "trainers.data_pairs makes no mixed pairs"
-    return prompt + answer
+    return (*_messages(prompt), *_messages(answer))
+
+
+def _messages(text: Text) -> Messages:
+    assert not isinstance(text, str), "trainers.data_pairs makes no pairs of both kinds"
+    return tuple(text)
 
 
 def _ids(texts: Sequence[Text], tokenizer: Any) -> list[list[int]]:

@@ -1,8 +1,178 @@
-"""stub"""
+"""Weights & Biases, told from inside the run: metrics, config and group; a view of the run, never its truth.
+
+Everything that talks to W&B does so in a thread of its own, so that a slow, full or dead server costs the run nothing
+but, at its end, a bounded wait. What goes wrong is said once on stderr.
+"""
+
 import contextlib
+import hashlib
+import math
+import netrc
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from trainers.config import RunConfig, Tracking
+from trainers.spec import RunSpec
+
+Mode = Literal["online", "offline", "disabled"]
+
+# Seconds: until a server that does not answer is given up, and for it to take the last metrics at the end.
+INIT_TIMEOUT_S = 15
+FINISH_TIMEOUT_S = 15
+
+
 class Tracker:
-    url = None
-    def log(self, step, values): pass
+    """Takes metrics; this one forgets them."""
+
+    url: str | None = None
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Metrics of an optimiser step, which must not go down from call to call."""
+
+
 @contextlib.contextmanager
-def start(spec, config):
-    yield Tracker()
+def start(spec: RunSpec, config: RunConfig) -> Iterator[Tracker]:
+    """A tracker for the time of a run. Never raises of its own, never asks anybody, never waits for a server."""
+    mode = resolve_mode(config.tracking)
+    if mode == "disabled":
+        yield Tracker()
+        return
+    tracker = _Wandb(spec, config.tracking, mode)
+    failed = True
+    try:
+        yield tracker
+        failed = False
+    finally:
+        tracker.finish(failed)
+
+
+def resolve_mode(tracking: Tracking) -> Mode:
+    """`tracking.mode`, where auto is WANDB_MODE if that is set, else online if a key is there, else offline.
+
+    Online without a key is offline too: W&B would ask for one.
+    """
+    mode = tracking.mode
+    if mode == "auto":
+        wished = {"dryrun": "offline", "run": "online"}.get(os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_MODE"))
+        if wished == "disabled" or wished == "offline":
+            return wished
+        return "online" if _has_key(_host(tracking)) else "offline"
+    if mode == "online" and not _has_key(_host(tracking)):
+        _say(f"no key for {_host(tracking)} (WANDB_API_KEY, or `wandb login`): the run is tracked offline")
+        return "offline"
+    return mode
+
+
+def wandb_id(spec: RunSpec) -> str:
+    """The run's id at W&B, the same at every attempt, so that a run that goes on later is one run there."""
+    return hashlib.sha256(f"{spec.study}/{spec.run_id}".encode()).hexdigest()[:16]
+
+
+class _Wandb(Tracker):
+    def __init__(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> None:
+        self._told: queue.SimpleQueue[tuple[int, Mapping[str, float]] | int] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, args=(spec, tracking, mode), name="tracking", daemon=True)
+        self._thread.start()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if values:
+            self._told.put((step, dict(values)))
+
+    def finish(self, failed: bool) -> None:
+        """Let the thread tell the rest. Waits until it is done, at most as long as W&B's own limits together."""
+        self._told.put(int(failed))
+        self._thread.join(INIT_TIMEOUT_S + FINISH_TIMEOUT_S + 5)
+        if self._thread.is_alive():
+            _say("W&B does not answer; what it has not got lies in the run's wandb/ folder")
+
+    def _work(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> None:
+        try:
+            run = self._begin(spec, tracking, mode)
+            while not isinstance(told := self._told.get(), int):
+                step, values = told
+                run.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
+            run.finish(exit_code=told)
+        except BaseException as error:
+            _say(f"{_described(error)}; the run goes on without tracking")
+
+    def _begin(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
+        import wandb
+
+        try:
+            run = _init(spec, tracking, mode)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            _say(f"{_described(error)}; the run is tracked offline")
+            # Its service holds on to the run's id.
+            wandb.teardown()
+            return _init(spec, tracking, "offline")
+        self.url = run.url if mode == "online" else None
+        return run
+
+
+def _init(spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
+    import wandb
+
+    return wandb.init(
+        project=tracking.project,
+        entity=tracking.entity,
+        group=spec.study,
+        name=spec.run_id,
+        id=wandb_id(spec),
+        resume="allow",
+        tags=[spec.method],
+        config={**spec.config, "params": dict(spec.params), "trial": spec.trial, "fingerprint": spec.fingerprint},
+        dir=str(spec.folder.tracking),
+        # The key stays where the user put it: settings are written to files, the environment and .netrc are not.
+        settings=wandb.Settings(
+            mode=mode,
+            # One process may carry out several runs.
+            reinit="create_new",
+            silent=True,
+            init_timeout=INIT_TIMEOUT_S,
+            finish_timeout=FINISH_TIMEOUT_S,
+            # Neither the user's code nor the machine is anybody's business, and finding out takes time.
+            console="off",
+            save_code=False,
+            disable_code=True,
+            disable_git=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_disable_machine_info=True,
+            x_disable_viewer=True,
+            x_save_requirements=False,
+            **({"base_url": tracking.base_url} if tracking.base_url else {}),
+        ),
+    )
+
+
+def _host(tracking: Tracking) -> str:
+    return tracking.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
+
+
+def _has_key(host: str) -> bool:
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        return netrc.netrc(path).authenticators(urlsplit(host).netloc) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def _described(error: BaseException) -> str:
+    """The error in one line, without the key, should W&B quote it."""
+    line = next(iter(str(error).strip().splitlines()), "")
+    key = os.environ.get("WANDB_API_KEY")
+    return f"{type(error).__name__}: {line.replace(key, '***') if key else line}"
+
+
+def _say(what: str) -> None:
+    print(f"tracking: {what}", file=sys.stderr, flush=True)

@@ -34,15 +34,15 @@ BLOCK = 128
 
 
 def policy(cache_dir: Path, seed: int = 0) -> Path:
-    """Folder of the starting policy of that seed: a byte-level Llama that writes the language of `world_text`.
+    """Folder of the starting policy of that seed: a byte-level Llama that writes `world_text`'s language.
 
-    Built in some seconds at the first call, and found after that. Raises InvalidInput where cache_dir cannot be written.
+    Built in some seconds at the first call, found after that. Raises InvalidInput where cache_dir cannot be written.
     """
     return built_once(cache_dir / "world", f"policy-{_key(seed=seed)}", lambda folder: build_policy(folder, seed))
 
 
 def toy_pairs(data: Toy, cache_dir: Path) -> tuple[list[Pair], list[Pair]]:
-    """Train and held-out pairs, all of different prompts: the first `max_train_samples` (null: 512) of data.seed's list.
+    """Train and held-out pairs of different prompts: the first max_train_samples (null: 512) and max_eval_samples (128).
 
     Answers are sampled from `policy(cache_dir)` at temperature 1; which one is chosen is drawn by Bradley-Terry on
     `gold_reward`. Raises InvalidInput where more pairs are asked for than the language has prompts (4320).
@@ -55,7 +55,7 @@ def toy_pairs(data: Toy, cache_dir: Path) -> tuple[list[Pair], list[Pair]]:
             f"data.max_train_samples + data.max_eval_samples = {train} + {heldout}: "
             f"the built-in world has {len(prompts)} prompts, and each stands in one pair"
         ])  # fmt: skip
-    Random(data.seed).shuffle(prompts)
+    Random(data.seed).shuffle(prompts)  # noqa: S311
     # Held-out prompts come from the end of the list, so that asking for more of one half leaves the other alone.
     return (
         list(islice(_blocks(data.seed, "train", prompts, cache_dir), train)),

@@ -53,14 +53,14 @@ def build_policy(folder: Path, seed: int) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _new_model()
-    _train(model, Random(seed))
+    _train(model, Random(seed))  # noqa: S311
     model.save_pretrained(folder)
     _new_tokenizer().save_pretrained(folder)
 
 
 def build_pairs(folder: Path, *, policy: Path, prompts: Sequence[str], seed: str) -> None:
     """Two different answers of the policy to each prompt, labelled with the noise of Bradley and Terry's model."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311
     with (folder / PAIRS).open("w", encoding="utf-8") as file:
         for prompt, (first, second) in zip(prompts, _two_answers(policy, prompts, random), strict=True):
             margin = gold_reward(prompt, first) - gold_reward(prompt, second)
@@ -144,17 +144,17 @@ def _batch(prompts: Sequence[str], random: Random) -> tuple["torch.Tensor", "tor
     """Token ids and labels, each (batch, longest): padded at the right, the loss on answers only."""
     import torch
 
-    rows = []
+    rows: list[tuple[bytes, list[int]]] = []
     for _ in range(RECIPE.batch):
         prompt = random.choice(prompts)
         rows.append((prompt.encode(), [*write_answer(random, prompt).encode(), EOS_ID]))
     longest = max(len(prompt) + len(answer) for prompt, answer in rows)
     ids = torch.full((RECIPE.batch, longest), PAD_ID)
     labels = torch.full((RECIPE.batch, longest), -100)
-    for row, (prompt, answer) in enumerate(rows):
-        end = len(prompt) + len(answer)
-        ids[row, :end] = torch.tensor([*prompt, *answer])
-        labels[row, len(prompt) : end] = torch.tensor(answer)
+    for row, (asked, answer) in enumerate(rows):
+        end = len(asked) + len(answer)
+        ids[row, :end] = torch.tensor([*asked, *answer])
+        labels[row, len(asked) : end] = torch.tensor(answer)
     return ids, labels
 
 

@@ -1,7 +1,7 @@
 """The built-in world's language and its true reward: a small grammar of short English about a few topics.
 
-`prompts(Random(0), 1)` -> ["Write about the river at noon:"], `write_answer(...)` -> " The river is calm. I love the river.",
-and `gold_reward("Write about the river at noon:", " The river is calm. I love the river.")` -> 4.0.
+`all_prompts()` -> "Describe the river at noon:" and others; `write_answer(Random(0), "Describe the river at noon:")` -> an
+answer such as " The river is calm. I love it."; `gold_reward` of the two -> 4.0 (calm 1, love 2, on the topic 1).
 It is the known-reward experiment of the DPO paper (arXiv:2305.18290, section 6.1) in the small.
 """
 
@@ -77,11 +77,6 @@ def all_prompts() -> list[str]:
         for topic in TOPICS
         for moment in MOMENTS
     ]
-
-
-def prompts(random: Random, count: int) -> list[str]:
-    """`count` different prompts. Raises ValueError where the language has fewer."""
-    return random.sample(all_prompts(), count)
 
 
 def write_answer(random: Random, prompt: str) -> str:

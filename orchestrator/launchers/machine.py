@@ -1,0 +1,80 @@
+"""What this machine offers to runs: cores, GPUs, and how many runs at a time they carry."""
+
+import math
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from orchestrator.errors import BadCommand
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: a container's quota counts, which os.cpu_count() does not see."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = cgroup.read_text().split()
+        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # no control group of version 2, or no limit ("max")
+        return allowed
+
+
+def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Ids of the GPUs that CUDA would show to this process, as CUDA_VISIBLE_DEVICES takes them.
+
+    They are what that variable says where it is set, else the UUIDs that the driver tells, because its numbers follow
+    another order than CUDA's.
+    """
+    chosen = environment.get("CUDA_VISIBLE_DEVICES")
+    if chosen is None:
+        return _driver_gpus()
+    ids = [gpu.strip() for gpu in chosen.split(",")]
+    invalid = [place for place, gpu in enumerate(ids) if gpu in ("", "-1", "NoDevFiles")]
+    return tuple(ids[: invalid[0]] if invalid else ids)  # CUDA too ignores what follows an invalid id
+
+
+def _driver_gpus() -> tuple[str, ...]:
+    try:
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return gpus_listed(listing.stdout) if listing.returncode == 0 else ()
+
+
+def gpus_listed(listing: str) -> tuple[str, ...]:
+    """The GPUs in the output of `nvidia-smi -L`; of one that is partitioned (MIG), its partitions.
+
+    "GPU 0: NVIDIA H200 (UUID: GPU-1a…)" -> ("GPU-1a…",)
+    """
+    gpus: list[str] = []
+    for line in listing.splitlines():
+        found = re.search(r"\(UUID: (\S+)\)", line)
+        if not found:
+            continue
+        if line.lstrip().startswith("MIG") and gpus and gpus[-1].startswith("GPU-"):
+            gpus.pop()
+        gpus.append(found[1])
+    return tuple(gpus)
+
+
+def slots(cores: int, gpus: Sequence[str], workers: int | Literal["auto"], runs_per_gpu: int) -> int:
+    """How many runs go on at a time. Raises BadCommand where the GPUs have not so many places."""
+    places = len(gpus) * runs_per_gpu
+    if workers == "auto":
+        return places or max(1, cores)
+    if gpus and workers > places:
+        raise BadCommand(
+            [
+                f"launcher.workers={workers}, but {len(gpus)} GPU(s) times launcher.runs_per_gpu={runs_per_gpu} make "
+                f"{places} places: set launcher.workers={places} or less, raise launcher.runs_per_gpu, or hide the "
+                "GPUs with CUDA_VISIBLE_DEVICES= in the environment"
+            ]
+        )
+    return workers
+
+
+def threads_each(cores: int, workers: int, threads: int | Literal["auto"]) -> int:
+    """CPU threads of a run: its share of the cores, unless said otherwise."""
+    return max(1, cores // workers) if threads == "auto" else threads

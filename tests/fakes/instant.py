@@ -1,0 +1,95 @@
+"""A launcher whose runs end as a script says, without a process: for tests of what happens around launchers."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trainers.spec import RunResult, RunSpec
+
+Script = Callable[[RunSpec], RunResult]
+
+
+def completes(spec: RunSpec) -> RunResult:
+    """A run that completes with metrics made from its values, so that a table shows which is which."""
+    accuracy = float(spec.params.get("beta", 0) or 0) + spec.seed / 100
+    return RunResult(spec.run_id, "completed", spec.params, {"eval/reward_accuracy": accuracy}, steps=3, seconds=1.0)
+
+
+def fails(spec: RunSpec) -> RunResult:
+    return RunResult(spec.run_id, "failed", spec.params, error="it broke")
+
+
+@dataclasses.dataclass
+class InstantJob:
+    spec: RunSpec
+    script: Script
+    ready: bool = False
+    cancelled: list[bool] = dataclasses.field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        return self.spec.run_id
+
+    @property
+    def log_path(self) -> Path:
+        return self.spec.folder.log
+
+    def done(self) -> bool:
+        return self.ready
+
+    def result(self) -> RunResult:
+        if self.cancelled:
+            return RunResult(self.spec.run_id, "cancelled", self.spec.params)
+        result = self.script(self.spec)
+        result.write(self.spec.folder)
+        return result
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        self.cancelled.append(at_once)
+        self.ready = True
+
+
+class InstantLauncher:
+    """Each wait ends one job, the newest first, so that results come out of order."""
+
+    def __init__(self, script: Script = completes, capacity: int = 2) -> None:
+        self.capacity = capacity
+        self.submitted: list[str] = []
+        self.most_at_once = 0
+        self._script = script
+        self._open: list[InstantJob] = []
+
+    def submit(self, specs: Sequence[RunSpec]) -> list[InstantJob]:
+        jobs = [InstantJob(spec, self._script) for spec in specs]
+        self._open += jobs
+        self.submitted += [spec.run_id for spec in specs]
+        self.most_at_once = max(self.most_at_once, sum(not job.ready for job in self._open))
+        return jobs
+
+    def wait(self, timeout_s: float) -> None:
+        waiting = [job for job in self._open if not job.ready]
+        if waiting:
+            waiting[-1].ready = True
+
+    def close(self) -> None:
+        self._open.clear()
+
+
+class Witness:
+    """An observer that remembers what it saw."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[str, str]] = []
+        self.said: list[str] = []
+
+    def started(self, spec: RunSpec) -> None:
+        pass
+
+    def ended(self, spec: RunSpec, result: RunResult) -> None:
+        self.ends.append((spec.run_id, result.status))
+
+    def tick(self, active: Sequence[RunSpec]) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        self.said.append(text)

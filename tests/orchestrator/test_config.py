@@ -1,0 +1,190 @@
+"""Overrides become checked configs, and every fault in them is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchestrator.config import CONF, Composer, Source, composer, run_sections, study_settings
+from orchestrator.errors import BadCommand
+from trainers.config import check
+
+
+@pytest.fixture
+def compose() -> Iterator[Composer]:
+    with composer(Source()) as composed:
+        yield composed
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("beta=0.1,0.5", (0.1, 0.5)),
+        ("beta=choice(0.1,0.5)", (0.1, 0.5)),
+        ("seed=range(0,3)", (0, 1, 2)),
+        ("seed=range(0,7,3)", (0, 3, 6)),
+        ("model=glob(opt-1*)", ("opt-1.3b", "opt-125m")),
+        ("beta=0.1,0.10,0.5", (0.1, 0.5)),
+        ("beta=null,1", (None, 1)),
+        ("data.path='a,b',c", ("a,b", "c")),
+    ],
+)
+def test_sweeps_follow_hydras_grammar_and_a_range_leaves_its_end_out(compose: Composer, text: str, values: tuple):
+    _, (sweep,) = compose.parse([text])
+    assert sweep.values == values
+
+
+def test_a_quoted_comma_is_no_sweep(compose: Composer):
+    fixed, sweeps = compose.parse(["data.path='a,b'"])
+    assert not sweeps
+    assert fixed[0].value() == "a,b"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("beta=interval(0.1,1)", "continuous range"),
+        ("beta=tag(log,interval(0.1,1))", "continuous range"),
+        ("model=glob(nothing*)", "sweeps over nothing"),
+        ("beta=choice()", "empty choice"),
+        ("beta=[0.1", "not an override"),
+        ("betas", "not an override"),
+    ],
+)
+def test_a_malformed_override_is_told(compose: Composer, text: str, told: str):
+    with pytest.raises(BadCommand, match=told):
+        compose.parse([text])
+
+
+def test_a_key_given_twice_is_told(compose: Composer):
+    with pytest.raises(BadCommand, match="beta is given more than once"):
+        compose.parse(["beta=0.1", "beta=0.2"])
+
+
+def test_malformed_overrides_are_told_together(compose: Composer):
+    with pytest.raises(BadCommand) as caught:
+        compose.parse(["beta=interval(0,1)", "x", "seed=["])
+    assert len(caught.value.faults) == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("method.betta=1", "method.betta: no such key; did you mean method.beta?"),
+        ("training.epoch=1", "did you mean training.epochs?"),
+        ("methd=dpo", "did you mean method?"),
+        ("method=dpoo", "method=dpoo: no such option; valid are dpo, ipo, orpo, sft"),
+        ("~nothing", "~nothing"),
+        ("model=hf", None),
+    ],
+)
+def test_a_wrong_override_names_what_is_valid(compose: Composer, override: str, told: str | None):
+    if told is None:
+        compose.compose([override])
+        return
+    with pytest.raises(BadCommand) as caught:
+        compose.compose([override])
+    assert told in caught.value.faults[0]
+
+
+def test_all_wrong_overrides_are_told_together(compose: Composer):
+    with pytest.raises(BadCommand) as caught:
+        compose.compose(["method=dpoo", "training.epoch=3", "peft=loraa"])
+    assert len(caught.value.faults) == 3
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "value"),
+    [
+        (["beta=0.7"], "beta", 0.7),
+        (["method=ipo", "beta=0.7"], "tau", 0.7),
+        (["method=ipo", "tau=0.7"], "tau", 0.7),
+        (["method=orpo", "beta=0.7"], "lambda", 0.7),
+        (["method=orpo", "lambda=0.7"], "lambda", 0.7),
+        (["method=orpo", "lambda=0.7", "beta=0.7"], "lambda", 0.7),
+        (["method=orpo", "method.lambda=0.7"], "lambda", 0.7),
+        (["method=orpo", "beta=1", "method.lambda=1.0"], "lambda", 1),
+        (["method=dpo"], "beta", 0.1),
+    ],
+)
+def test_beta_is_the_strength_of_whatever_method(compose: Composer, overrides: list[str], key: str, value: float):
+    assert compose.compose(overrides)["method"][key] == value
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["method=orpo", "beta=0.1", "lambda=0.2"], "beta=0.1 and lambda=0.2 disagree"),
+        (["method=dpo", "beta=0.1", "method.beta=0.2"], "disagree"),
+        (["method=dpo", "lambda=0.2"], "method=dpo has no lambda; its strength is beta"),
+        (["method=orpo", "tau=0.2"], "its strength is lambda (or beta)"),
+        (["method=sft", "tau=0.2"], "it has no strength"),
+        (["epochs=2", "training.epochs=3"], "epochs=2 and training.epochs=3 disagree"),
+    ],
+)
+def test_shortcuts_that_disagree_are_refused(compose: Composer, overrides: list[str], told: str):
+    with pytest.raises(BadCommand) as caught:
+        compose.compose(overrides)
+    assert told.replace(" (or beta)", "") in caught.value.faults[0]
+
+
+def test_what_is_typed_goes_before_what_a_file_says(tmp_path: Path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nbeta: 0.3\n")
+    with composer(Source(config_dir=str(tmp_path))) as compose:
+        assert compose.compose(["method=orpo", "+experiment=mine"])["method"]["lambda"] == 0.3
+        assert compose.compose(["method=orpo", "+experiment=mine", "lambda=0.4"])["method"]["lambda"] == 0.4
+
+
+def test_a_users_own_folder_adds_options(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults:\n  - hf\n  - _self_\nname: mine\npath: /models/mine\n")
+    with composer(Source(config_dir=str(tmp_path))) as compose:
+        assert compose.compose(["model=mine"])["model"]["path"] == "/models/mine"
+
+
+def test_a_users_folder_that_is_missing_is_told():
+    with pytest.raises(BadCommand, match="no such folder"), composer(Source(config_dir="/nowhere")):
+        pass
+
+
+def test_swept_values_compose_as_if_each_trial_were_composed_whole(compose: Composer):
+    """Trials share a composition, which must not show."""
+    fixed = ["method=orpo", "data=jsonl", "data.path=x"]
+    swept = ["beta=0.3", "seed=4", "training.learning_rate=1e-4", "peft=none"]
+    assert compose.compose(fixed, swept) == compose.compose([*fixed, *swept])
+
+
+def test_a_swept_value_does_not_stick_to_the_next_trial(compose: Composer):
+    compose.compose([], ["training.batch_size=3"])
+    assert compose.compose([], ["beta=0.2"])["training"]["batch_size"] == 8
+
+
+def test_interpolations_of_a_users_config_follow_swept_values(tmp_path: Path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "mine.yaml").write_text("defaults:\n  - default\n  - _self_\nbatch_size: ${seed}\n")
+    with composer(Source(config_dir=str(tmp_path))) as compose:
+        assert compose.compose(["training=mine"], ["seed=5"])["training"]["batch_size"] == 5
+
+
+def test_unknown_sections_of_a_users_config_are_refused(compose: Composer):
+    with pytest.raises(BadCommand, match="foo: no such key"):
+        study_settings(compose.compose(["+foo=1"]))
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_option_composes_and_keeps_to_the_schema(compose: Composer, path: Path):
+    group, option = path.parent.name, path.stem
+    missing = [f"{group}.path=somewhere"] if "path: ???" in path.read_text() else []
+    prefix = "+" if group == "experiment" else ""
+    config = compose.compose([f"{prefix}{group}={option}", *missing, *(["method=orpo"] if option == "none" else [])])
+    check(run_sections(config))
+    study_settings(config)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_option_says_what_it_is_or_needs_no_words(path: Path):
+    text = path.read_text()
+    assert yaml.safe_load(text)
+    assert "# " in text or text.count("\n") <= 4

@@ -1,0 +1,247 @@
+"""The loop of a study, around a launcher whose runs end as told."""
+
+import dataclasses
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestrator.objective import Objective
+from orchestrator.store import StudyFolder
+from orchestrator.study import Study, by_trial
+from sweeps.grid import GridSweeper
+from tests.fakes.instant import InstantLauncher, Witness, completes, fails
+from trainers.spec import RunResult, RunSpec
+
+BETAS = (0.1, 0.2, 0.3)
+
+
+def specs_of(folder: StudyFolder, betas: Sequence[float] = BETAS, seeds: Sequence[int] = (0,)) -> list[RunSpec]:
+    specs = []
+    for trial, beta in enumerate(betas):
+        for seed in seeds:
+            digest = f"{beta}-{seed}".encode().hex().ljust(64, "0")
+            spec = RunSpec("s", trial, seed, "dpo", {"beta": beta}, {}, digest, folder.root, folder.root)
+            spec = spec.at(folder.run(spec.run_id))
+            spec.run_dir.mkdir(parents=True)
+            spec.write()
+            specs.append(spec)
+    return specs
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    return StudyFolder(tmp_path / "study")
+
+
+def study(
+    folder: StudyFolder, specs: Sequence[RunSpec], launcher: InstantLauncher, *, fail_fast: bool = False
+) -> tuple[Study, Witness]:
+    witness = Witness()
+    runs = by_trial(specs)
+    space = {"beta": [runs[number][0].params["beta"] for number in runs]}
+    objective = Objective("eval/reward_accuracy", "maximize")
+    made = Study(
+        folder,
+        runs,
+        sweeper=GridSweeper(space),
+        launcher=launcher,
+        objective=objective,
+        observer=witness,
+        fail_fast=fail_fast,
+    )
+    return made, witness
+
+
+def test_every_run_is_carried_out(folder: StudyFolder):
+    specs = specs_of(folder, seeds=(0, 1))
+    made, witness = study(folder, specs, InstantLauncher())
+    made.carry_out()
+    assert {run_id for run_id, _ in witness.ends} == {spec.run_id for spec in specs}
+    assert all(result.status == "completed" for result in made.results.values())
+
+
+def test_no_more_runs_are_under_way_than_the_launcher_takes(folder: StudyFolder):
+    launcher = InstantLauncher(capacity=2)
+    study(folder, specs_of(folder, seeds=range(4)), launcher)[0].carry_out()
+    assert launcher.most_at_once == 2
+
+
+def test_a_failed_run_does_not_stop_the_others(folder: StudyFolder):
+    specs = specs_of(folder)
+    made, _ = study(folder, specs, InstantLauncher(lambda spec: fails(spec) if spec.trial == 1 else completes(spec)))
+    made.carry_out()
+    assert [made.results[spec.run_id].status for spec in specs] == ["completed", "failed", "completed"]
+
+
+def test_fail_fast_starts_nothing_after_a_failure(folder: StudyFolder):
+    launcher = InstantLauncher(fails, capacity=1)
+    made, _ = study(folder, specs_of(folder), launcher, fail_fast=True)
+    made.carry_out()
+    assert len(launcher.submitted) == 1
+    assert made.stopped
+
+
+def test_what_has_completed_is_not_run_again(folder: StudyFolder):
+    specs = specs_of(folder)
+    study(folder, specs, InstantLauncher())[0].carry_out()
+    again = InstantLauncher()
+    made, _ = study(folder, specs, again)
+    made.carry_out()
+    assert again.submitted == []
+    assert len(made.results) == len(specs)
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_what_failed_or_was_cancelled_is_run_again(folder: StudyFolder, status: str):
+    specs = specs_of(folder)
+    RunResult(specs[1].run_id, status, specs[1].params).write(specs[1].folder)  # type: ignore[arg-type]
+    launcher = InstantLauncher()
+    study(folder, specs, launcher)[0].carry_out()
+    assert specs[1].run_id in launcher.submitted
+
+
+def test_a_half_written_result_is_no_result(folder: StudyFolder):
+    specs = specs_of(folder)
+    specs[0].folder.result.write_text('{"run_id": "t0000')
+    launcher = InstantLauncher()
+    study(folder, specs, launcher)[0].carry_out()
+    assert specs[0].run_id in launcher.submitted
+
+
+def alike(folder: StudyFolder) -> list[RunSpec]:
+    """Two trials that compute the same."""
+    specs = specs_of(folder, betas=(0.1, 0.2))
+    twin = dataclasses.replace(specs[1], fingerprint=specs[0].fingerprint)
+    twin = twin.at(folder.run(twin.run_id))
+    twin.run_dir.mkdir()
+    twin.write()
+    return [specs[0], twin]
+
+
+def test_runs_that_compute_the_same_are_trained_once(folder: StudyFolder):
+    first, second = alike(folder)
+    launcher = InstantLauncher()
+    made, _ = study(folder, [first, second], launcher)
+    made.carry_out()
+    assert launcher.submitted == [first.run_id]
+    copied = folder.result(second.run_id)
+    assert copied is not None
+    assert (copied.run_id, copied.same_as, copied.params) == (second.run_id, first.run_id, {"beta": 0.2})
+    assert copied.metrics == made.results[first.run_id].metrics
+
+
+def test_of_alike_runs_one_known_from_before_serves_the_other(folder: StudyFolder):
+    first, second = alike(folder)
+    completes(first).write(first.folder)
+    launcher = InstantLauncher()
+    study(folder, [first, second], launcher)[0].carry_out()
+    assert launcher.submitted == []
+    assert folder.result(second.run_id) is not None
+
+
+def test_a_stopped_study_starts_nothing_more_and_asks_what_runs_to_save(folder: StudyFolder):
+    launcher = InstantLauncher(capacity=1)
+    made, witness = study(folder, specs_of(folder), launcher)
+    stop_after(launcher, made, times=1)
+    made.carry_out()
+    assert len(launcher.submitted) == 1
+    assert [status for _, status in witness.ends] == ["cancelled"]
+
+
+def test_stopping_twice_ends_runs_at_once(folder: StudyFolder):
+    launcher = InstantLauncher(capacity=1)
+    made, _ = study(folder, specs_of(folder), launcher)
+    jobs = stop_after(launcher, made, times=2)
+    made.carry_out()
+    assert jobs[0].cancelled == [False, True]
+
+
+def test_a_cancel_file_stops_the_study(folder: StudyFolder):
+    launcher = InstantLauncher(lambda spec: (folder.cancel.touch(), completes(spec))[1], capacity=1)
+    made, _ = study(folder, specs_of(folder), launcher)
+    made.carry_out()
+    assert made.stopped
+    assert len(made.results) < len(BETAS)
+
+
+def test_a_cancel_asked_for_before_does_not_stop_the_next_start(folder: StudyFolder):
+    specs = specs_of(folder)
+    folder.cancel.touch()
+    made, _ = study(folder, specs, InstantLauncher())
+    made.carry_out()
+    assert len(made.results) == len(specs)
+
+
+def test_a_run_that_cannot_be_started_has_failed(folder: StudyFolder):
+    class Full(InstantLauncher):
+        def submit(self, specs):
+            raise OSError(28, "No space left on device")
+
+    made, _ = study(folder, specs_of(folder), Full())
+    made.carry_out()
+    assert all("No space left" in (result.error or "") for result in made.results.values())
+
+
+def test_the_objective_is_told_once_all_seeds_have_ended(folder: StudyFolder):
+    told = []
+
+    class Recorder(GridSweeper):
+        def tell(self, trial, outcome):
+            super().tell(trial, outcome)
+            told.append((trial.number, outcome.state, outcome.value))
+
+    specs = specs_of(folder, betas=(0.5,), seeds=(0, 10))
+    made = Study(
+        folder,
+        by_trial(specs),
+        sweeper=Recorder({"beta": (0.5,)}),
+        launcher=InstantLauncher(),
+        objective=Objective("eval/reward_accuracy", "maximize"),
+        observer=Witness(),
+    )
+    made.carry_out()
+    assert told == [(0, "complete", pytest.approx(0.55))]
+
+
+@pytest.mark.parametrize("repeat", range(5))
+def test_whatever_fails_and_stops_no_result_is_lost_or_made_up(folder: StudyFolder, repeat: int):
+    """Random outcomes and random stops, started again until done: each run completes once, and is run no more after."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    specs = specs_of(folder, betas=[b / 10 for b in range(1, 8)], seeds=(0, 1))
+    completions: list[str] = []
+
+    def script(spec: RunSpec) -> RunResult:
+        result = chance.choice((completes, completes, fails))(spec)
+        if result.status == "completed":
+            completions.append(spec.run_id)
+        if chance.random() < 0.2:
+            folder.cancel.touch()
+        return result
+
+    for _ in range(200):
+        made, _ = study(folder, specs, InstantLauncher(script, capacity=chance.randint(1, 4)))
+        made.carry_out()
+        if all(result.status == "completed" for result in made.results.values()) and len(made.results) == len(specs):
+            break
+    assert sorted(completions) == sorted(spec.run_id for spec in specs)
+
+
+def stop_after(launcher: InstantLauncher, made: Study, *, times: int) -> list:
+    """Stop the study, `times` times, as its first job is under way; returns the jobs."""
+    jobs: list = []
+    submit: Callable = launcher.submit
+
+    def wait(timeout_s: float) -> None:
+        for _ in range(times):
+            made.stop("a test")
+
+    def submit_and_keep(specs: Sequence[RunSpec]):
+        jobs.extend(submit(specs))
+        return jobs[-1:]
+
+    launcher.wait, launcher.submit = wait, submit_and_keep  # type: ignore[method-assign]
+    return jobs
