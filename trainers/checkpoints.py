@@ -1,7 +1,7 @@
 """Which checkpoints of a run are whole, which one to go on from, and which may go.
 
-    checkpoints/checkpoint-50/   model, optimizer, scheduler, random states, then WHOLE as the last file
-    checkpoints/checkpoint-100/  no WHOLE: the run was killed while writing it; deleted at the next start
+checkpoints/checkpoint-50/   model, optimizer, scheduler, random states, then WHOLE as the last file
+checkpoints/checkpoint-100/  no WHOLE: the run was killed while writing it; deleted at the next start
 """
 
 import os

@@ -101,7 +101,7 @@ def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list
     if not train or not heldout:
         enough = (distinct[0] + distinct[1]) / 2
         raise InvalidInput([
-            f"data.eval_fraction={share:g} holds out {len(distinct) if heldout else 'none'} of {len(distinct)} prompts: "
+            f"data.eval_fraction={share:g} holds out {'all' if heldout else 'none'} of {len(distinct)} prompts: "
             f"data.eval_fraction={enough:.3g} holds out one"
         ])  # fmt: skip
     return train, heldout
@@ -123,7 +123,7 @@ def local_files(data: HubPairs | Orca, name: str) -> list[Path]:
     """The .jsonl files of a split that are on this machine: data.path itself, or below it those named for the split."""
     path = local(data.path)
     if path.is_file():
-        return [local(name)] if local(name).is_file() else [path]
+        return [path] if name == data.train_split or not local(name).is_file() else [local(name)]
     return sorted(file for pattern in (f"{name}.jsonl", f"{name}.jsonl.gz") for file in path.rglob(pattern))
 
 

@@ -58,7 +58,9 @@ def score(
     Sequences of like length share a pass. `autocast` is the dtype the model trains in, so that policy and reference
     round alike. The model comes back in the mode (train or eval) it had; random states are left alone.
     """
-    sequences = [_Sequence(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)]
+    sequences = [
+        _Sequence(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)
+    ]
     logps = torch.zeros(len(sequences), dtype=torch.float32)
     device = next(model.parameters()).device
     cast = torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext()
@@ -71,12 +73,12 @@ def score(
 
 
 def metrics(policy: Scores, reference: Scores) -> dict[str, float]:
-    """Measures on n held-out pairs, with h(y) = log π(y|x) − log π_ref(y|x), all sums over tokens, in nats:
+    """Measures on n held-out pairs, with h(y) = log π(y|x) - log π_ref(y|x), all sums over tokens, in nats:
 
     eval/policy_accuracy       share of pairs with log π(chosen) > log π(rejected)
     eval/policy_accuracy_norm  the same per token: log π(y)/|y|
     eval/reward_accuracy       share of pairs with h(chosen) > h(rejected)
-    eval/margin_nats           mean of h(chosen) − h(rejected), not times beta
+    eval/margin_nats           mean of h(chosen) - h(rejected), not times beta
     eval/chosen_logratio       mean of h(chosen)
     eval/rejected_logratio     mean of h(rejected)
     eval/pairs                 n

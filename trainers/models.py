@@ -31,6 +31,7 @@ class Policy:
 
     @property
     def pad_id(self) -> int:
+        """Token that fills up shorter sequences of a batch; attention masks leave it out."""
         return int(self.tokenizer.pad_token_id)
 
     @property

@@ -21,6 +21,9 @@ from trainers.config import RunConfig, Tracking
 from trainers.spec import RunSpec
 
 Mode = Literal["online", "offline", "disabled"]
+_WISHES: Mapping[str, Mode] = {
+    "online": "online", "run": "online", "offline": "offline", "dryrun": "offline", "disabled": "disabled",
+}  # fmt: skip
 
 # Seconds: until a server that does not answer is given up, and for it to take the last metrics at the end.
 INIT_TIMEOUT_S = 15
@@ -57,16 +60,14 @@ def resolve_mode(tracking: Tracking) -> Mode:
 
     Online without a key is offline too: W&B would ask for one.
     """
-    mode = tracking.mode
-    if mode == "auto":
-        wished = {"dryrun": "offline", "run": "online"}.get(os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_MODE"))
-        if wished == "disabled" or wished == "offline":
-            return wished
-        return "online" if _has_key(_host(tracking)) else "offline"
-    if mode == "online" and not _has_key(_host(tracking)):
+    mode: Mode | None = _WISHES.get(os.environ.get("WANDB_MODE", "")) if tracking.mode == "auto" else tracking.mode
+    if mode in ("disabled", "offline"):
+        return mode
+    if _has_key(_host(tracking)):
+        return "online"
+    if mode == "online":
         _say(f"no key for {_host(tracking)} (WANDB_API_KEY, or `wandb login`): the run is tracked offline")
-        return "offline"
-    return mode
+    return "offline"
 
 
 def wandb_id(spec: RunSpec) -> str:
@@ -118,6 +119,8 @@ class _Wandb(Tracker):
 
 
 def _init(spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
+    # W&B's reports on its own errors would keep a process up to 20 s from ending where the server does not answer.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     return wandb.init(

@@ -29,7 +29,7 @@ from trainers.models import Policy
 
 # ORPO moved under trl.experimental in TRL 1.0; the version is pinned, so its warning tells nothing.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer  # noqa: E402
+from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 Row = dict[str, Any]
 
@@ -180,7 +180,9 @@ def _arguments(training: Training) -> dict[str, Any]:
     config = training.config.training
     valid = [name.value for name in OptimizerNames]
     if config.optimizer not in valid:
-        raise InvalidInput([f"training.optimizer: no such optimizer: {config.optimizer!r}; valid are {', '.join(valid)}"])
+        raise InvalidInput(
+            [f"training.optimizer: no such optimizer: {config.optimizer!r}; valid are {', '.join(valid)}"]
+        )
     cuda = torch.cuda.is_available()
     return {
         "output_dir": str(training.checkpoints),

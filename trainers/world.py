@@ -42,7 +42,7 @@ def policy(cache_dir: Path, seed: int = 0) -> Path:
 
 
 def toy_pairs(data: Toy, cache_dir: Path) -> tuple[list[Pair], list[Pair]]:
-    """Train and held-out pairs of different prompts: the first max_train_samples (null: 512) and max_eval_samples (128).
+    """Train and held-out pairs of different prompts: as many as max_train_samples (null: 512), max_eval_samples (128).
 
     Answers are sampled from `policy(cache_dir)` at temperature 1; which one is chosen is drawn by Bradley-Terry on
     `gold_reward`. Raises InvalidInput where more pairs are asked for than the language has prompts (4320).

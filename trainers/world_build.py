@@ -6,7 +6,8 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -40,7 +41,7 @@ class Recipe:
     # Bytes after which sampling an answer stops.
     longest_answer: int = 96
     # Label noise: P(a preferred) = sigmoid(scale * (reward of a - reward of b)).
-    label_scale: float = 0.6
+    label_scale: float = 0.7
 
 
 RECIPE = Recipe()
@@ -54,8 +55,9 @@ def build_policy(folder: Path, seed: int) -> None:
         torch.default_generator.manual_seed(seed)
         model = _new_model()
     _train(model, Random(seed))  # noqa: S311
-    model.save_pretrained(folder)
-    _new_tokenizer().save_pretrained(folder)
+    with _quiet():
+        model.save_pretrained(folder)
+        _new_tokenizer().save_pretrained(folder)
 
 
 def build_pairs(folder: Path, *, policy: Path, prompts: Sequence[str], seed: str) -> None:
@@ -67,6 +69,20 @@ def build_pairs(folder: Path, *, policy: Path, prompts: Sequence[str], seed: str
             wins = random.random() < 1 / (1 + math.exp(-RECIPE.label_scale * margin))
             chosen, rejected = (first, second) if wins else (second, first)
             file.write(json.dumps({"prompt": prompt, "chosen": chosen, "rejected": rejected}) + "\n")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' progress bars, which a folder of half a megabyte does not need."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _new_model() -> Any:
@@ -161,7 +177,8 @@ def _batch(prompts: Sequence[str], random: Random) -> tuple["torch.Tensor", "tor
 def _two_answers(policy: Path, prompts: Sequence[str], random: Random) -> list[tuple[str, str]]:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(policy, local_files_only=True).eval()
+    with _quiet():
+        model = AutoModelForCausalLM.from_pretrained(policy, local_files_only=True).eval()
     answers: list[list[str]] = [[] for _ in prompts]
     while short := [index for index, found in enumerate(answers) if len(found) < 2]:
         wanted = [index for index in short for _ in range(2 - len(answers[index]))]

@@ -1,7 +1,7 @@
 """The built-in world's language and its true reward: a small grammar of short English about a few topics.
 
-`all_prompts()` -> "Describe the river at noon:" and others; `write_answer(Random(0), "Describe the river at noon:")` -> an
-answer such as " The river is calm. I love it."; `gold_reward` of the two -> 4.0 (calm 1, love 2, on the topic 1).
+`all_prompts()` -> "Describe the river at noon:" and others; `write_answer` of it -> " The river is calm. I love it.";
+`gold_reward` of the two -> 4.0 (calm 1, love 2, on the topic 1).
 It is the known-reward experiment of the DPO paper (arXiv:2305.18290, section 6.1) in the small.
 """
 
@@ -83,7 +83,7 @@ def write_answer(random: Random, prompt: str) -> str:
     """One or two sentences on the prompt's topic, in a mood: this is what the starting policy learns to imitate."""
     topic = next(topic for topic in TOPICS if re.search(rf"\b{topic}\b", prompt))
     mood = random.choice((1, 1, 0, -1, -1))
-    sentences = [_sentence(random, topic, mood) for _ in range(random.choice((1, 2, 2)))]
+    sentences = [_sentence(random, topic, mood) for _ in range(random.choice((1, 2, 2, 2)))]
     return " " + " ".join(sentences)
 
 
@@ -95,7 +95,7 @@ def _sentence(random: Random, topic: str, mood: int) -> str:
     first = _adjective(random, mood)
     if shape == 1:
         return f"{subject} is {first} and {_adjective(random, mood)}."
-    return f"{subject} {random.choice(('is', 'was'))} {random.choice(('', 'very ', 'so '))}{first}."
+    return f"{subject} {random.choice(('is', 'was'))} {random.choice(('', '', 'very '))}{first}."
 
 
 def _adjective(random: Random, mood: int) -> str:

@@ -21,7 +21,7 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return allowed
 
 
-def visible_gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+def gpu_ids(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Ids of the GPUs that CUDA would show to this process, as CUDA_VISIBLE_DEVICES takes them.
 
     They are what that variable says where it is set, else the UUIDs that the driver tells, because its numbers follow
@@ -59,12 +59,23 @@ def gpus_listed(listing: str) -> tuple[str, ...]:
     return tuple(gpus)
 
 
-def slots(cores: int, gpus: Sequence[str], workers: int | Literal["auto"], runs_per_gpu: int) -> int:
-    """How many runs go on at a time. Raises BadCommand where the GPUs have not so many places."""
+def slots(
+    cores: int,
+    gpus: Sequence[str],
+    *,
+    workers: int | Literal["auto"],
+    threads: int | Literal["auto"],
+    runs_per_gpu: int,
+) -> tuple[int, int]:
+    """How many runs go on at a time, and how many CPU threads each has.
+
+    Left to itself: as many runs as the GPUs have places, or else one a core; and an even share of the cores.
+    Raises BadCommand where the GPUs have not so many places.
+    """
     places = len(gpus) * runs_per_gpu
     if workers == "auto":
-        return places or max(1, cores)
-    if gpus and workers > places:
+        workers = places or max(1, cores)
+    elif gpus and workers > places:
         raise BadCommand(
             [
                 f"launcher.workers={workers}, but {len(gpus)} GPU(s) times launcher.runs_per_gpu={runs_per_gpu} make "
@@ -72,9 +83,4 @@ def slots(cores: int, gpus: Sequence[str], workers: int | Literal["auto"], runs_
                 "GPUs with CUDA_VISIBLE_DEVICES= in the environment"
             ]
         )
-    return workers
-
-
-def threads_each(cores: int, workers: int, threads: int | Literal["auto"]) -> int:
-    """CPU threads of a run: its share of the cores, unless said otherwise."""
-    return max(1, cores // workers) if threads == "auto" else threads
+    return workers, max(1, cores // workers) if threads == "auto" else threads

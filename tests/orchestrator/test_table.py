@@ -1,0 +1,115 @@
+"""The comparison table: what people and programs read of a study."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.objective import Objective
+from orchestrator.store import StudyFolder
+from orchestrator.table import Table, make_table
+from trainers.spec import RunResult, RunSpec
+
+OBJECTIVE = Objective("eval/reward_accuracy", "maximize")
+
+
+def spec(trial: int, seed: int, **params: str | float) -> RunSpec:
+    return RunSpec("s", trial, seed, "dpo", params, {}, f"{trial}{seed}".ljust(64, "0"), Path(), Path())
+
+
+def result(run: RunSpec, accuracy: float, margin: float = 1.0) -> RunResult:
+    metrics = {"eval/reward_accuracy": accuracy, "eval/margin_nats": margin, "eval/pairs": 50.0}
+    return RunResult(run.run_id, "completed", run.params, metrics, seconds=4.0)
+
+
+@pytest.fixture
+def table() -> Table:
+    runs = {
+        0: [spec(0, 0, method="dpo", beta=0.1), spec(0, 1, method="dpo", beta=0.1)],
+        1: [spec(1, 0, method="ipo", beta=0.1), spec(1, 1, method="ipo", beta=0.1)],
+        2: [spec(2, 0, method="a|b", beta=0.1), spec(2, 1, method="a|b", beta=0.1)],
+    }
+    ended = [
+        result(runs[0][0], 0.60),
+        result(runs[0][1], 0.64),
+        result(runs[1][0], 0.90),
+        RunResult(runs[1][1].run_id, "failed", error="the loss became nan\nat step 3 [bold]"),
+    ]
+    return make_table(runs, {r.run_id: r for r in ended}, ["method", "beta"], OBJECTIVE)
+
+
+def read(table: Table) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(table.csv())))
+
+
+def test_a_row_has_mean_and_sample_standard_deviation_over_seeds(table: Table):
+    """0.60 and 0.64: mean 0.62, deviation sqrt(2 · 0.02²) = 0.02828."""
+    first = read(table)[0]
+    assert float(first["eval/reward_accuracy"]) == pytest.approx(0.62)
+    assert float(first["eval/reward_accuracy_sd"]) == pytest.approx(0.0282843, abs=1e-6)
+    assert first["eval/reward_accuracy_n"] == "2"
+
+
+def test_the_best_is_among_trials_whose_seeds_all_completed(table: Table):
+    assert [row["best"] for row in read(table)] == ["best", "", ""]
+
+
+def test_states_are_told(table: Table):
+    assert [row["state"] for row in read(table)] == ["complete", "1 complete, 1 failed", "waiting"]
+
+
+def test_the_reason_of_a_failure_is_in_the_table_on_one_line(table: Table):
+    assert read(table)[1]["note"] == "the loss became nan at step 3 [bold]"
+    assert "trial 1: the loss became nan at step 3" in table.markdown()
+
+
+def test_markdown_keeps_its_columns_whatever_the_values(table: Table):
+    rows = [line for line in table.markdown().splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+
+
+def test_markdown_marks_the_best_in_bold(table: Table):
+    assert "**0.620 ± 0.028**" in table.markdown()
+
+
+def test_the_caption_says_what_the_numbers_are(table: Table):
+    text = table.markdown()
+    assert "over 2 seeds" in text
+    assert "50 held-out pairs" in text
+    assert "largest eval/reward_accuracy" in text
+
+
+def test_text_of_a_run_is_not_taken_for_markup(table: Table):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(table.rich())
+    assert "a|b" in console.export_text()
+
+
+def test_an_objective_of_ones_own_gets_a_column():
+    run = spec(0, 0, beta=1.0)
+    ended = RunResult(run.run_id, "completed", run.params, {"eval/kl": 0.25})
+    table = make_table({0: [run]}, {run.run_id: ended}, ["beta"], Objective("eval/kl", "minimize"))
+    assert read(table)[0]["eval/kl"] == "0.25"
+    assert read(table)[0]["best"] == "best"
+
+
+def test_a_study_without_results_has_a_table():
+    table = make_table({0: [spec(0, 0, beta=1.0)]}, {}, ["beta"], OBJECTIVE)
+    assert read(table)[0]["state"] == "waiting"
+    assert "| 0 | 1 | waiting |" in table.markdown()
+
+
+def test_the_time_of_a_run_counts_where_it_was_spent():
+    """A run that another run's result served took no time of its own."""
+    run = spec(0, 0, beta=1.0)
+    served = RunResult(run.run_id, "completed", run.params, {}, seconds=9.0, same_as="t0009-s0-00000000")
+    assert read(make_table({0: [run]}, {run.run_id: served}, ["beta"], OBJECTIVE))[0]["seconds"] == ""
+
+
+def test_both_files_are_written(table: Table, tmp_path: Path):
+    folder = StudyFolder(tmp_path)
+    table.write(folder)
+    assert folder.table_csv.read_text() == table.csv()
+    assert folder.table_md.read_text() == table.markdown()
