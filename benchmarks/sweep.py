@@ -26,9 +26,10 @@ from benchmarks.work import BETAS, ROOT, prepare
 RESULTS = Path(__file__).with_name("results")
 
 # How far a run may be from the plain script's with the same beta: the other tools carry out the very same function,
-# the product tokenises and scores by itself. Accuracies are counted in pairs.
+# the product batches its reference and its
+# scoring otherwise, which rounds otherwise. Accuracies are counted in pairs.
 TOLERANCE = {"train_loss": 1e-6, "accuracy_pairs": 0, "margin_nats": 1e-4}
-PRODUCT_TOLERANCE = {"train_loss": 0.005, "accuracy_pairs": 2, "margin_nats": 0.1}
+PRODUCT_TOLERANCE = {"train_loss": 0.001, "accuracy_pairs": 1, "margin_nats": 0.01}
 
 Outcomes = dict[float, dict[str, float]]
 

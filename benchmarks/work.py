@@ -14,6 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 INSTRUCTIONS = ROOT.parent / "shared" / "data" / "instructions.jsonl"
 FIELDS = ("prompt", "chosen", "rejected")
 MAX_CHARACTERS = 400
+# training.max_length of conf/training/default.yaml.
+MAX_LENGTH = 512
+Pair = dict[str, str]
 BETAS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 
 
@@ -32,15 +35,22 @@ def prepare(folder: Path, train_pairs: int, heldout_pairs: int) -> str:
     return source.name if source else "made pairs"
 
 
-def short_pairs(path: Path) -> Iterator[dict[str, str]]:
+def short_pairs(path: Path) -> Iterator[Pair]:
     with path.open() as lines:
         for line in lines:
-            pair = {field: json.loads(line)[field] for field in FIELDS}
-            if pair["chosen"] != pair["rejected"] and all(len(text) < MAX_CHARACTERS for text in pair.values()):
+            row = json.loads(line)
+            pair = {field: row[field] for field in FIELDS}
+            if is_short(pair):
                 yield pair
 
 
-def made_pairs() -> Iterator[dict[str, str]]:
+def is_short(pair: Pair) -> bool:
+    """Each text is, and none needs cutting, which tools do differently; a token is a byte, and one more ends a text."""
+    longest = max(len((pair["prompt"] + pair[side]).encode()) for side in ("chosen", "rejected"))
+    return max(map(len, pair.values())) < MAX_CHARACTERS and longest + 1 <= MAX_LENGTH
+
+
+def made_pairs() -> Iterator[Pair]:
     """Endless pairs of about the same lengths as the instructions', for where their file is missing."""
     draw = random.Random(0)
     words = ["".join(draw.choices("etaoinshrdlu", k=draw.randint(2, 9))) for _ in range(500)]
@@ -50,7 +60,9 @@ def made_pairs() -> Iterator[dict[str, str]]:
         return " ".join(draw.choices(words, k=length))[:length]
 
     while True:
-        yield {"prompt": text(100, 399), "chosen": text(20, 399), "rejected": text(20, 399)}
+        pair = {"prompt": text(100, 399), "chosen": text(20, 399), "rejected": text(20, 399)}
+        if is_short(pair):
+            yield pair
 
 
 def save_model(folder: Path) -> None:

@@ -145,10 +145,11 @@ def _show_config(command: Command) -> int:
     from orchestrator.config import Source, composer
 
     with composer(Source(command.config_name, command.config_dir)) as compose:
-        fixed, sweeps = compose.parse(command.overrides)
-        if sweeps:
-            raise BadCommand([f"{sweep.key}: --cfg shows one config, and this sweeps" for sweep in sweeps])
-        config = compose.compose([str(override.input_line) for override in fixed])
+        parsed = compose.parse(command.overrides)
+        swept = [f"{sweep.key}: --cfg shows one config, and this sweeps" for sweep in parsed.sweeps]
+        if parsed.faults or swept:
+            raise BadCommand([*parsed.faults, *swept])
+        config = compose.compose(parsed.fixed).sound()
     print(yaml.safe_dump(config, sort_keys=False), end="")
     return 0
 

@@ -1,6 +1,7 @@
 """What each verb does: run, plan, status, resume, cancel."""
 
 import contextlib
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -8,12 +9,11 @@ from types import FrameType
 
 from rich.console import Console
 from rich.table import Table as RichTable
-from trainers.footprint import Machine
 
 from orchestrator.cli import Command, command_line
 from orchestrator.config import Source, StudySettings
 from orchestrator.errors import BadCommand, OrchestratorError
-from orchestrator.launchers.choose import make_launcher
+from orchestrator.launchers.choose import describe, make_launcher
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, make_plan, make_settings
 from orchestrator.progress import State, log, one_line, progress
@@ -21,6 +21,7 @@ from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_stud
 from orchestrator.study import Study, by_trial, clock
 from orchestrator.table import make_table
 from sweeps.grid import GridSweeper
+from trainers.footprint import Machine
 from trainers.spec import RunResult, RunSpec
 
 COMPLETED, SOME_FAILED, STOPPED = 0, 1, 130
@@ -28,7 +29,7 @@ COMPLETED, SOME_FAILED, STOPPED = 0, 1, 130
 
 def carry_out(command: Command, argv: Sequence[str]) -> int:
     """Do what the verb says; returns the exit code."""
-    console = Console()
+    console = _console()
     verbs: Mapping[str, Callable[[], int]] = {
         "run": lambda: _run(command, argv, console),
         "plan": lambda: _plan(command, console),
@@ -37,6 +38,12 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
         "cancel": lambda: _cancel(_folder(command), console),
     }
     return verbs[command.verb]()
+
+
+def _console() -> Console:
+    """A pipe or a file has no width: there a table gets what it needs."""
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=200)
 
 
 def _run(command: Command, argv: Sequence[str], console: Console) -> int:
@@ -62,6 +69,8 @@ def _work(
     folder: StudyFolder, record: StudyRecord, settings: StudySettings, argv: Sequence[str], console: Console
 ) -> int:
     """Carry out what the study has not finished, and tell what came of it."""
+    with folder.command.open("a", encoding="utf-8", errors="backslashreplace") as commands:
+        commands.write(command_line(argv) + "\n")
     log(folder, command_line(argv))
     specs = folder.specs(record)
     runs = by_trial(specs)
@@ -81,7 +90,7 @@ def _work(
             study.carry_out()
     table = make_table(runs, study.results, list(record.space), objective)
     table.write(folder)
-    console.print(table.rich())
+    console.print(table.rich(console.width))
     return _closing_words(folder, specs, study, console)
 
 
@@ -152,10 +161,9 @@ def _resources(plan: Plan) -> Iterator[str]:
     machine = Machine.here()
     gpus = f"{len(machine.gpu_bytes)} GPUs, " if machine.gpu_bytes else "no GPU, "
     yield f"this machine: {machine.cores} cores, {gpus}{machine.ram_bytes / 2**30:.0f} GiB of memory"
-    with contextlib.closing(make_launcher(plan.settings.launcher, machine)) as launcher:
-        yield f"launcher {plan.settings.launcher.kind}: {launcher.capacity} runs at a time"
+    yield f"launcher {plan.settings.launcher.kind}: {describe(plan.settings.launcher, machine)}"
     for name, need in plan.memory.items():
-        yield f"model {name}: about {need / 2**30:.2f} GiB a run"
+        yield f"model {name}: about {need} a run"
 
 
 def _status(root: Path, console: Console) -> int:
@@ -167,7 +175,7 @@ def _status(root: Path, console: Console) -> int:
     objective = Objective(settings.objective.metric, settings.objective.direction)
     console.print(f"{record.name}: {record.command}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"held by {who}" if who else "no controller works on it", highlight=False, markup=False)
-    console.print(make_table(by_trial(specs), results, list(record.space), objective).rich())
+    console.print(make_table(by_trial(specs), results, list(record.space), objective).rich(console.width))
     if who:
         for spec in specs:
             if spec.run_id not in results and spec.folder.heartbeat.exists():

@@ -91,6 +91,32 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Parsed:
+    """A command's overrides: those with one value, those that sweep, and what is wrong with the rest."""
+
+    fixed: Sequence[str]
+    sweeps: Sequence[Sweep]
+    faults: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A config as plain values with its shortcuts settled, and what is wrong with the overrides left out of it.
+
+    It is there in spite of faults, so that what is wrong with the rest can be told in the same breath.
+    """
+
+    config: dict[str, Any]
+    faults: Sequence[str]
+
+    def sound(self) -> dict[str, Any]:
+        """The config. Raises BadCommand where there are faults."""
+        if self.faults:
+            raise BadCommand(self.faults)
+        return self.config
+
+
+@dataclass(frozen=True)
 class Source:
     """Which configs a command is composed from."""
 
@@ -109,6 +135,14 @@ def composer(source: Source) -> Iterator["Composer"]:
         yield Composer(source)
 
 
+@dataclass(frozen=True)
+class _Base:
+    """A composition that trials share; None where interpolations make it more than values."""
+
+    shared: dict[str, Any] | None
+    faults: list[str]
+
+
 class Composer:
     """Composes configs while the context of `composer` is open."""
 
@@ -119,34 +153,30 @@ class Composer:
             self._searchpath = [f"hydra.searchpath=['file://{Path(source.config_dir).resolve()}']"]
         self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
-        self._bases: dict[tuple[str, ...], dict[str, Any] | None] = {}
+        self._bases: dict[tuple[str, ...], _Base] = {}
 
-    def parse(self, overrides: Sequence[str]) -> tuple[list[Override], list[Sweep]]:
-        """Overrides with one value, and swept ones. Raises BadCommand with every override that is not well-formed."""
-        fixed: list[Override] = []
+    def parse(self, overrides: Sequence[str]) -> Parsed:
+        """Sort overrides into those with one value and those that sweep."""
+        fixed: list[str] = []
         sweeps: list[Sweep] = []
         faults: list[str] = []
         for text in overrides:
             try:
-                parsed = self._parser.parse_overrides([text])[0]
+                parsed = self._parsed(text)
                 if not parsed.is_sweep_override():
-                    fixed.append(parsed)
+                    fixed.append(text)
                 elif parsed.is_discrete_sweep():
                     sweeps.append(_sweep(parsed))
                 else:
                     faults.append(_continuous(parsed))
             except (HydraException, ValueError) as error:
                 faults.append(f"{text!r} is not an override of the form key=value: {_reason(error)}")
-        faults += [
-            f"{sweep.key}: sweeps over nothing ({sweep.key}= needs values)" for sweep in sweeps if not sweep.texts
-        ]
-        faults += _given_twice([o.get_key_element() for o in fixed] + [s.key for s in sweeps])
-        if faults:
-            raise BadCommand(faults)
-        return fixed, sweeps
+        faults += [f"{sweep.key}: sweeps over nothing: no value matches" for sweep in sweeps if not sweep.texts]
+        faults += _given_twice([*(self._parsed(text).get_key_element() for text in fixed), *(s.key for s in sweeps)])
+        return Parsed(fixed, [sweep for sweep in sweeps if sweep.texts], faults)
 
-    def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> dict[str, Any]:
-        """The whole config as plain values, shortcuts settled. Raises BadCommand with every override that is wrong.
+    def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> Composed:
+        """The whole config of a trial. Raises BadCommand where it does not compose at all.
 
         Hydra takes some 60 ms a composition, too long for each of ten thousand runs. Trials that differ only in plain
         values therefore share one composition, into which those values are set.
@@ -154,11 +184,13 @@ class Composer:
         groups = [text for text in swept if self._is_group(text)]
         values = [text for text in swept if text not in groups]
         base = self._base((*fixed, *groups))
-        config = None if base is None else _with_values(base, [self._parsed(text) for text in values])
+        config = None if base.shared is None else _with_values(base.shared, [self._parsed(text) for text in values])
+        faults = list(base.faults)
         if config is None:
-            config = _plain(self._telling_all([*fixed, *swept]))
-        settle_shortcuts(config, [self._parsed(text).key_or_group for text in (*fixed, *swept)])
-        return config
+            whole, faults = self._telling_all([*fixed, *swept])
+            config = _plain(whole)
+        given = [self._parsed(text).key_or_group for text in (*fixed, *swept)]
+        return Composed(config, [*faults, *settle_shortcuts(config, given)])
 
     def _parsed(self, text: str) -> Override:
         return self._parser.parse_overrides([text])[0]
@@ -167,42 +199,41 @@ class Composer:
         override = self._parsed(text)
         return override.type != OverrideType.CHANGE or override.key_or_group.split("/")[0] in self._groups
 
-    def _base(self, overrides: tuple[str, ...]) -> dict[str, Any] | None:
-        """The composition without swept values; None where interpolations make them more than values."""
+    def _base(self, overrides: tuple[str, ...]) -> "_Base":
+        """The composition without swept values."""
         if overrides not in self._bases:
-            config = self._telling_all(list(overrides))
-            plain = OmegaConf.to_container(config, resolve=False)
-            self._bases[overrides] = None if "${" in repr(plain) else cast(dict[str, Any], plain)
+            config, faults = self._telling_all(list(overrides))
+            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+            self._bases[overrides] = _Base(None if "${" in repr(plain) else plain, faults)
         return self._bases[overrides]
 
-    def _telling_all(self, overrides: list[str]) -> DictConfig:
+    def _telling_all(self, overrides: list[str]) -> tuple[DictConfig, list[str]]:
         """Compose; where an override is wrong leave it out and try on, so that all wrong ones are told."""
         faults: list[str] = []
         while True:
             try:
-                config = self._compose(overrides)
-                break
+                return self._compose(overrides), faults
             except (HydraException, OmegaConfBaseException) as error:
                 culprit = self._culprit(overrides, error)
                 faults.append(self._explain(error, culprit))
                 if culprit is None:
                     raise BadCommand(faults) from None
                 overrides = [text for text in overrides if text != culprit]
-        if faults:
-            raise BadCommand(faults)
-        return config
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
         return cast(DictConfig, hydra_compose(self._name, [*self._searchpath, *overrides]))
 
     def _culprit(self, overrides: Sequence[str], error: Exception) -> str | None:
-        """The override without which the error goes away, or becomes another."""
+        """The override that the error names, or else the one without which it goes away."""
+        for text in overrides:
+            override = self._parsed(text)
+            if any(f"'{name}'" in str(error) for name in _names(override)):
+                return text
         for text in overrides:
             try:
                 self._compose([other for other in overrides if other != text])
-            except (HydraException, OmegaConfBaseException) as other_error:
-                if str(other_error) == str(error):
-                    continue
+            except (HydraException, OmegaConfBaseException):
+                continue
             return text
         return None
 
@@ -220,45 +251,44 @@ class Composer:
         return f"{culprit}: {lines[0]}"
 
 
-def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> None:
+def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> list[str]:
     """Move beta (or lambda, tau) and epochs to where they belong, and take the shortcuts off the config.
 
     {"beta": 0.5, "method": {"name": "ipo", "tau": 0.1}} -> {"method": {"name": "ipo", "tau": 0.5}}
-    What the command gives goes before what a file says. Raises BadCommand where two of them disagree.
+    What the command gives goes before what a file says. Returns what is wrong where two of them disagree.
     """
     shortcuts = {key: config.pop(key) for key in _SHORTCUTS if key in config}
     method = config.get("method")
     if not isinstance(method, dict) or method.get("name") not in METHODS:
-        return  # the schema will say what is wrong with it
-    strength = METHODS[method["name"]].strength
-    _settle_strength(method, strength, {key: shortcuts.get(key) for key in STRENGTHS}, given)
-    if shortcuts.get("epochs") is not None:
-        own = config["training"]["epochs"]
-        if "training.epochs" in given and own != shortcuts["epochs"]:
-            raise BadCommand([f"epochs={shortcuts['epochs']} and training.epochs={own} disagree: give one of them"])
-        config["training"]["epochs"] = shortcuts["epochs"]
+        return []  # the schema will say what is wrong with it
+    faults = _settle_strength(method, {key: shortcuts.get(key) for key in STRENGTHS}, given)
+    epochs, own = shortcuts.get("epochs"), config["training"]["epochs"]
+    if epochs is not None and "training.epochs" in given and own != epochs:
+        faults.append(f"epochs={epochs} and training.epochs={own} disagree: give one of them")
+    elif epochs is not None:
+        config["training"]["epochs"] = epochs
+    return faults
 
 
-def _settle_strength(
-    method: dict[str, Any], strength: str | None, shortcuts: Mapping[str, Any], given: Sequence[str]
-) -> None:
-    name = method["name"]
+def _settle_strength(method: dict[str, Any], shortcuts: Mapping[str, Any], given: Sequence[str]) -> list[str]:
+    name, strength = method["name"], METHODS[method["name"]].strength
     named = {key: value for key, value in shortcuts.items() if value is not None}
     # The command's own words go before those of a config file.
     named = {key: value for key, value in named.items() if key in given} or named
     foreign = [key for key in named if key not in ("beta", strength)]
     if foreign:
         own = f"its strength is {strength}" if strength else "it has no strength"
-        raise BadCommand([f"{key}={named[key]}: method={name} has no {key}; {own}" for key in foreign])
+        return [f"{key}={named[key]}: method={name} has no {key}; {own}" for key in foreign]
     if strength is None:
-        return  # beta makes no difference to sft: its trials are one and the same run
+        return []  # beta makes no difference to sft: its trials are one and the same run
     if f"method.{strength}" in given:
         named[f"method.{strength}"] = method[strength]
     if len({float(v) if isinstance(v, int | float) else v for v in named.values()}) > 1:
         told = " and ".join(f"{key}={value}" for key, value in named.items())
-        raise BadCommand([f"{told} disagree: they all mean the strength of method={name}; give one of them"])
+        return [f"{told} disagree: they all mean the strength of method={name}; give one of them"]
     for value in named.values():
         method[strength] = value
+    return []
 
 
 def study_settings(config: Mapping[str, Any]) -> StudySettings:
@@ -297,6 +327,11 @@ def _with_values(base: Mapping[str, Any], overrides: Sequence[Override]) -> dict
             return None
         node[leaf] = value
     return config
+
+
+def _names(override: Override) -> tuple[str, str]:
+    """How Hydra's errors name an override: by its key, or as an option of a group."""
+    return override.key_or_group, f"{override.key_or_group}/{override.value()}"
 
 
 def _reason(error: Exception) -> str:

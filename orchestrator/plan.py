@@ -8,6 +8,7 @@ Writes nothing. All faults of a command are told together, before anything expen
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,12 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.data import DataReport, inspect
-from trainers.footprint import Machine, check_model
-
 from orchestrator.config import (
     RUN_SECTIONS,
     Composer,
+    Parsed,
     Source,
     StudySettings,
     Sweep,
@@ -32,8 +31,10 @@ from orchestrator.errors import BadCommand
 from orchestrator.store import StudyFolder
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig, check, mended
+from trainers.data import DataReport, inspect
 from trainers.errors import InvalidInput
+from trainers.footprint import Estimate, Machine, check_model, estimate
 from trainers.spec import RunSpec
 
 # A run's metrics, log and adapter; checkpoints of a big model ask for more, which nobody can foresee to the byte.
@@ -54,31 +55,43 @@ class Plan:
     runs: Sequence[RunSpec]
     # What was found in the data, by the name of the data set; None where only the run can look.
     data: Mapping[str, DataReport | None]
-    # Bytes that a run needs, by the name of its model.
-    memory: Mapping[str, int]
+    # What a run needs of memory, by the name of its model.
+    memory: Mapping[str, Estimate]
 
 
 def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine) -> Plan:
     """Compose and check every run. Raises BadCommand with every fault found."""
     with composer(source) as compose:
-        fixed, sweeps = compose.parse(overrides)
-        _refuse_sweeps(sweeps, allowed=sweep)
-        texts = [str(override.input_line) for override in fixed]
-        settings = study_settings(compose.compose(texts, [s.override(s.values[0]) for s in sweeps]))
-        space = {s.key: s.values for s in sweeps if s.key != "seed"}
-        trials = GridSweeper(space).ask(_count(space))
-        configs = _composed(compose, texts, sweeps, trials)
-    cache_dir = _cache_dir(settings)
-    reports = _inspect(configs, machine, cache_dir)
-    return _assemble(settings, space, trials, configs, reports, cache_dir)
+        parsed = compose.parse(overrides)
+        space = {s.key: s.values for s in parsed.sweeps if s.key != "seed"}
+        trials = GridSweeper(space).ask(math.prod(map(len, space.values())))
+        faults = _Faults(trials)
+        faults.add_all(trials, [*parsed.faults, *_misplaced(parsed.sweeps, allowed=sweep)])
+        settings = _settings(compose, parsed, faults)
+        planned = _composed(compose, parsed, trials, faults)
+    reports = _inspect(planned, machine, _cache_dir(settings), faults)
+    return _assemble(settings, space, trials, planned, reports, machine, faults)
 
 
 def make_settings(overrides: Sequence[str], source: Source) -> StudySettings:
-    """The settings of a study alone, as some overrides make them."""
+    """The settings of a study alone, as some overrides make them. Raises BadCommand."""
     with composer(source) as compose:
-        fixed, sweeps = compose.parse(overrides)
-        _refuse_sweeps(sweeps, allowed=False)
-        return study_settings(compose.compose([str(override.input_line) for override in fixed]))
+        parsed = compose.parse(overrides)
+        faults = _Faults([])
+        faults.add_all([_NO_TRIAL], [*parsed.faults, *_misplaced(parsed.sweeps, allowed=False)])
+        settings = _settings(compose, parsed, faults)
+    faults.raise_if_any()
+    return settings
+
+
+def _settings(compose: Composer, parsed: Parsed, faults: "_Faults") -> StudySettings:
+    """What concerns the study as a whole; where it is at fault, the defaults, so that the runs can be looked at."""
+    composed = compose.compose(parsed.fixed, [s.override(s.values[0]) for s in parsed.sweeps])
+    try:
+        return study_settings(composed.config)
+    except BadCommand as error:
+        faults.add(_NO_TRIAL, error.faults)
+        return study_settings(compose.compose([]).config)
 
 
 @dataclass(frozen=True)
@@ -90,41 +103,33 @@ class _Planned:
     fingerprint: str
 
 
-def _refuse_sweeps(sweeps: Sequence[Sweep], *, allowed: bool) -> None:
-    faults = []
+def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
+    """Faults of sweeps where there may be none."""
     for sweep in sweeps:
         values = ",".join(sweep.texts)
         if not allowed:
-            faults.append(f"{sweep.key}={values}: several values make a sweep: add -m, or quote the value")
+            yield f"{sweep.key}={values}: several values make a sweep: add -m, or quote the value"
         elif sweep.key.lstrip("+").split(".")[0] in {*StudySettings.model_fields, "hydra", "tracking"}:
-            faults.append(f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept")
-    if faults:
-        raise BadCommand(faults)
+            yield f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept"
 
 
-def _count(space: Mapping[str, Sequence[Scalar]]) -> int:
-    count = 1
-    for values in space.values():
-        count *= len(values)
-    return count
-
-
-def _composed(
-    compose: Composer, fixed: Sequence[str], sweeps: Sequence[Sweep], trials: Sequence[Trial]
-) -> list[_Planned]:
-    """Every run's config, checked; raises BadCommand with what is wrong in any of them."""
-    faults = _Faults(trials)
+def _composed(compose: Composer, parsed: Parsed, trials: Sequence[Trial], faults: "_Faults") -> list[_Planned]:
+    """Every run's config, checked; one at fault is mended as far as can be, for what else may be wrong with it."""
     planned = []
-    seeds = next((s for s in sweeps if s.key == "seed"), None)
+    seeds = next((s for s in parsed.sweeps if s.key == "seed"), None)
     for trial in trials:
-        swept = [s.override(trial.params[s.key]) for s in sweeps if s.key != "seed"]
+        swept = [s.override(trial.params[s.key]) for s in parsed.sweeps if s.key != "seed"]
         for seed in [[]] if seeds is None else [[seeds.override(value)] for value in seeds.values]:
+            composed = compose.compose(parsed.fixed, [*swept, *seed])
+            faults.add(trial, composed.faults)
+            sections = run_sections(composed.config)
             try:
-                config = check(run_sections(compose.compose(fixed, [*swept, *seed])))
-                planned.append(_Planned(trial, config, fingerprint(config)))
-            except (BadCommand, InvalidInput) as error:
+                config: RunConfig | None = check(sections)
+            except InvalidInput as error:
                 faults.add(trial, error.faults)
-    faults.raise_if_any()
+                config = mended(sections, run_sections(compose.compose([]).config))
+            if config is not None:
+                planned.append(_Planned(trial, config, fingerprint(config)))
     return planned
 
 
@@ -139,21 +144,26 @@ class _Faults:
         for fault in faults:
             self._found.setdefault(fault, {})[trial.number] = trial
 
-    def add_all(self, runs: Iterable[_Planned], faults: Sequence[str]) -> None:
-        for run in runs:
-            self.add(run.trial, faults)
+    def add_all(self, trials: Iterable[Trial], faults: Iterable[str]) -> None:
+        told = tuple(faults)
+        for trial in trials:
+            self.add(trial, told)
 
     def raise_if_any(self) -> None:
         if self._found:
             raise BadCommand([fault + self._where(trials) for fault, trials in self._found.items()])
 
     def _where(self, concerned: Mapping[int, Trial]) -> str:
-        if len(concerned) == len(self._trials):
+        if len(concerned) == len(self._trials) or _NO_TRIAL.number in concerned:
             return ""
         first = next(iter(concerned.values()))
         label = ", ".join(f"{key}={value}" for key, value in first.params.items())
         more = f" and {len(concerned) - 1} more" if len(concerned) > 1 else ""
         return f" (trial {first.number}: {label}{more})"
+
+
+# Stands for what concerns the study as a whole.
+_NO_TRIAL = Trial(-1, {})
 
 
 def fingerprint(config: RunConfig) -> str:
@@ -179,19 +189,19 @@ def _content(path: Path) -> str:
     return str(path) + str(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
 
 
-def _inspect(planned: Sequence[_Planned], machine: Machine, cache_dir: Path) -> dict[str, DataReport | None]:
-    """Look at the data and models that the runs ask for, each once; raises BadCommand with all that is wrong."""
-    faults = _Faults([run.trial for run in planned])
+def _inspect(
+    planned: Sequence[_Planned], machine: Machine, cache_dir: Path, faults: "_Faults"
+) -> dict[str, DataReport | None]:
+    """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
     reports: dict[str, DataReport | None] = {}
     for runs in _grouped(planned, lambda c: (c.data, c.model.path, c.training.max_length, _batch(c))):
         data = runs[0].config.data
         try:
             reports[getattr(data, "path", data.kind)] = inspect(runs[0].config)
         except InvalidInput as error:
-            faults.add_all(runs, error.faults)
+            faults.add_all((run.trial for run in runs), error.faults)
     for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
-        faults.add_all(runs, check_model(runs[0].config, machine, cache_dir))
-    faults.raise_if_any()
+        faults.add_all((run.trial for run in runs), check_model(runs[0].config, machine, cache_dir))
     return reports
 
 
@@ -218,16 +228,19 @@ def _assemble(
     trials: Sequence[Trial],
     planned: Sequence[_Planned],
     reports: Mapping[str, DataReport | None],
-    cache_dir: Path,
+    machine: Machine,
+    faults: "_Faults",
 ) -> Plan:
     identity = _identity(planned)
     name = settings.study or _name(planned, identity)
     folder = StudyFolder(Path(settings.output_root).expanduser().resolve() / name)
-    faults = [*_room_for(folder.root, len(planned) * _BYTES_A_RUN), *_held_by_another(folder, name, identity)]
-    if faults:
-        raise BadCommand(faults)
+    faults.add(_NO_TRIAL, _room_for(folder.root, len(planned) * _BYTES_A_RUN))
+    faults.raise_if_any()  # before the next, whose answer depends on the runs being what the user wants
+    faults.add(_NO_TRIAL, _held_by_another(folder, name, identity))
+    faults.raise_if_any()
+    cache_dir = _cache_dir(settings)
     runs = [_spec(run, name, folder, cache_dir) for run in planned]
-    return Plan(name, folder.root, identity, settings, space, trials, runs, reports)
+    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, _memory(planned, machine))
 
 
 def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:
@@ -243,6 +256,17 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
         cache_dir=cache_dir,
     )
     return spec.at(folder.run(spec.run_id))
+
+
+def _memory(planned: Sequence[_Planned], machine: Machine) -> dict[str, Estimate]:
+    """The largest estimate for each model."""
+    largest: dict[str, Estimate] = {}
+    for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
+        config = runs[0].config
+        needed = estimate(config, machine)
+        if needed is not None and needed.total > getattr(largest.get(config.model.name), "total", 0):
+            largest[config.model.name] = needed
+    return largest
 
 
 def _identity(planned: Sequence[_Planned]) -> str:

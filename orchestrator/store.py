@@ -197,7 +197,7 @@ def _refuse_living_lease(folder: StudyFolder) -> None:
 def _alive(folder: StudyFolder, lease: _Lease) -> bool:
     if lease.host == socket.gethostname():
         try:
-            return abs(psutil.Process(lease.pid).create_time() - lease.started) < 1
+            return bool(abs(psutil.Process(lease.pid).create_time() - lease.started) < 1)
         except psutil.NoSuchProcess:
             return False
     return _age_s(folder) < LEASE_STALE_S

@@ -157,8 +157,8 @@ class Study:
         if len(ended) < len(results):
             return
         value = self._objective.value(ended)
-        state = "fail" if value is None else "complete"
-        self._sweeper.tell(self._trials[number], Outcome(state, value))
+        outcome = Outcome("fail") if value is None else Outcome("complete", value)
+        self._sweeper.tell(self._trials[number], outcome)
 
 
 def _unstarted(spec: RunSpec, error: OSError) -> RunResult:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from orchestrator.objective import Objective
@@ -19,6 +21,9 @@ from orchestrator.store import StudyFolder
 from sweeps.types import Scalar
 from trainers.files import write_whole
 from trainers.spec import RunResult, RunSpec
+
+# Wide enough that nothing is cut while a table is measured.
+_MEASURED = Console(width=10_000)
 
 # Metric, heading, decimals: what is comparable across methods and strengths. The rest is in each run's folder.
 COLUMNS = (
@@ -90,18 +95,28 @@ class Table:
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join([*lines, "", *self._captions(), *map(_markdown_safe, self._notes())]) + "\n"
 
-    def rich(self) -> RichTable:
-        """The table for a terminal."""
-        table = RichTable(box=box.SIMPLE_HEAD, caption="\n".join(self._captions()), caption_justify="left")
+    def rich(self, width: int) -> RichTable:
+        """The table for a terminal of so many columns; where it is too narrow, metrics are left to table.md."""
+        for shown in range(len(self.columns), 0, -1):
+            table = self._rich(shown)
+            if Measurement.get(_MEASURED, _MEASURED.options, table).maximum <= width:
+                break
+        return table
+
+    def _rich(self, shown: int) -> RichTable:
+        hidden = [metric for metric, _, _ in self.columns[shown:]]
+        more = [f"not shown for want of width: {', '.join(hidden)} (see table.md)"] if hidden else []
+        table = RichTable(box=box.SIMPLE_HEAD, caption="\n".join([*self._captions(), *more]), caption_justify="left")
         for heading in ["trial", *self.swept, "state"]:
             table.add_column(heading, no_wrap=True)
-        for _, heading, _ in self.columns:
-            table.add_column(heading, justify="right", no_wrap=True)
+        for _, heading, _ in self.columns[:shown]:
+            table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for row in self.rows:
             best = self.is_best(row)
             cells = [escape(cell) for cell in self._cells(row)]
             cells[0] = f"{cells[0]} *" if best else cells[0]
+            del cells[2 + len(self.swept) + shown : -1]
             table.add_row(*cells, style="bold green" if best else "red" if row.note else "")
         return table
 
@@ -164,7 +179,7 @@ def _row(number: int, runs: Sequence[RunSpec], results: Sequence[RunResult], obj
 
 def _state(runs: Sequence[RunSpec], results: Sequence[RunResult]) -> str:
     """ "complete" where all seeds are, else what became of how many."""
-    counts = Counter(result.status for result in results)
+    counts: Counter[str] = Counter(result.status for result in results)
     counts.update({"waiting": len(runs) - len(results)})
     told = {"completed": "complete"}
     present = [(told.get(status, status), n) for status, n in counts.items() if n]

@@ -153,9 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("run_dir", type=Path, help="the run's folder, with its spec.json")
     parser.add_argument("--train", default=TRAIN, metavar="MODULE:FUNCTION", help="what trains (%(default)s)")
     given = parser.parse_args(arguments)
-    faulthandler.enable()
     return run(given.run_dir, given.train)
 
 
 if __name__ == "__main__":
+    faulthandler.enable()
     sys.exit(main())

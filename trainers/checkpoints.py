@@ -4,6 +4,7 @@ checkpoints/checkpoint-50/   model, optimizer, scheduler, random states, then WH
 checkpoints/checkpoint-100/  no WHOLE: the run was killed while writing it; deleted at the next start
 """
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -40,7 +41,8 @@ def drop_oldest(root: Path, keep: int) -> None:
 
 def drop(checkpoint: Path) -> None:
     """Delete one, its marker first, so that a deletion cut short leaves a half and not a damaged whole."""
-    (checkpoint / _MARKER).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (checkpoint / _MARKER).unlink()
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 

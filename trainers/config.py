@@ -4,6 +4,7 @@
 types and values out of range are told all at once by `check`.
 """
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
@@ -195,6 +196,35 @@ def check(config: Mapping[str, Any]) -> RunConfig:
     return checked
 
 
+def mended(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig | None:
+    """The config with each value at fault put back to its default, so that what else is wrong can be found too.
+
+    None where that does not help: a value that must be given is missing.
+    """
+    trial = copy.deepcopy(dict(config))
+    try:
+        return RunConfig.model_validate(trial)
+    except ValidationError as error:
+        for item in error.errors():
+            _put_back(trial, defaults, _path(item["loc"], config))
+    try:
+        return RunConfig.model_validate(trial)
+    except ValidationError:
+        return None
+
+
+def _put_back(config: dict[str, Any], defaults: Mapping[str, Any], path: list[str]) -> None:
+    node: Any = config
+    default: Any = defaults
+    for part in path[:-1]:
+        node = node.get(part) if isinstance(node, dict) else None
+        default = default.get(part, {}) if isinstance(default, Mapping) else {}
+    if isinstance(node, dict):
+        node.pop(path[-1], None)
+        if path[-1] in default:
+            node[path[-1]] = default[path[-1]]
+
+
 def _conflicts(config: RunConfig) -> Iterable[str]:
     if METHODS[config.method.name].needs_reference and config.reference.kind == "none":
         yield (
@@ -214,21 +244,41 @@ def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
 
     {"method": {"betta": 1}} -> "method.betta: no such key; did you mean method.beta? (keys: beta, name)"
     """
-    faults = []
+    faults: dict[str, list[str]] = {}
     for item in error.errors():
-        path = [str(part) for part in item["loc"] if str(part) not in _TAGS]
+        path = _path(item["loc"], config)
         key, given = ".".join(path), item["input"]
         if item["type"] == "extra_forbidden":
-            faults.append(unknown_key(key, _siblings(config, path)))
+            told = unknown_key(key, _siblings(config, path))
         elif item["type"] == "missing" or given == "???":
-            faults.append(f"{key}: must be given: {key}=...")
+            told = f"{key}: must be given: {key}=..."
         elif item["type"].startswith("union_tag"):
-            expected = item.get("ctx", {}).get("expected_tags", "")
-            faults.append(f"{key}: no such option; valid are {expected}")
+            told = f"{key}: no such option; valid are {item.get('ctx', {}).get('expected_tags', '')}"
         else:
-            message = item["msg"][0].lower() + item["msg"][1:]
-            faults.append(f"{key}: {message}, got {given!r}")
-    return faults
+            told = f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {given!r}"
+        faults.setdefault(key, []).append(told)
+    # A value that may be of several types is at fault once for each of them.
+    return [told[0] if len(told) == 1 else _either(key, told) for key, told in faults.items()]
+
+
+def _path(location: Iterable[Any], config: Mapping[str, Any]) -> list[str]:
+    """A key as the config has it: pydantic's locations also name the options of a union that it tried."""
+    path: list[str] = []
+    node: Any = config
+    parts = [str(part) for part in location]
+    for place, part in enumerate(parts):
+        if isinstance(node, Mapping) and part in node:
+            node = node[part]
+            path.append(part)
+        elif isinstance(node, Mapping) and place == len(parts) - 1:
+            path.append(part)
+    return path
+
+
+def _either(key: str, told: list[str]) -> str:
+    """ "a: input should be 'auto', got 0" and "a: input should be above 0, got 0" in one."""
+    reasons = [reason.removeprefix(f"{key}: ") for reason in told]
+    return f"{key}: " + ", or ".join(reason.rpartition(", got ")[0] for reason in reasons[:-1]) + f", or {reasons[-1]}"
 
 
 def unknown_key(key: str, valid: Iterable[str]) -> str:
@@ -246,8 +296,3 @@ def _siblings(config: Mapping[str, Any], path: list[str]) -> set[str]:
     for part in path[:-1]:
         node = node.get(part, {})
     return set(node) - {path[-1]}
-
-
-_TAGS = {
-    "dpo", "ipo", "orpo", "sft", "toy", "jsonl", "hh", "ultrafeedback", "orca", "lora", "nf4", "self", "none",
-}  # fmt: skip

@@ -48,6 +48,10 @@ class DataReport:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
 
+    def with_truncated(self, truncated: int) -> "DataReport":
+        """The same report once a tokenizer has counted."""
+        return dataclasses.replace(self, truncated=truncated)
+
     def warnings(self) -> list[str]:
         """What may spoil a sweep on these pairs, a sentence each, with counts."""
         return [*self._of_labels(), *self._of_rows(), *self._of_lengths()]

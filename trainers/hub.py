@@ -1,17 +1,19 @@
 """Whether a model or data set can be had from the Hugging Face hub or its cache, told within seconds.
 
-`missing("model", "facebook/opt-125m", None)` -> None where it can, else the reason, such as "the hub cannot be reached".
+`missing("model", "facebook/opt-125m", None)` -> None where it can, else why not: "the hub cannot be reached".
 """
 
 import functools
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 Kind = Literal["model", "dataset"]
+Answer = TypeVar("Answer")
 
-# For one question to the hub, name resolution included.
-TIMEOUT_S = 5.0
+# Five seconds in all: is the hub there, and has it the repository?
+PROBE_S, REPO_S = 2.5, 2.5
 UNREACHABLE = "the hub cannot be reached"
 
 
@@ -45,24 +47,37 @@ def cached_file(name: str, revision: str | None, file: str) -> Path | None:
 
 @functools.cache
 def _refusal(kind: Kind, name: str, revision: str | None) -> str | None:
-    # In a thread of its own, because no timeout of a request bounds the look-up of the host's name.
-    answers: list[str | None] = []
-    asking = threading.Thread(target=lambda: answers.append(_ask(kind, name, revision)), daemon=True)
-    asking.start()
-    asking.join(TIMEOUT_S)
-    return answers[0] if answers else UNREACHABLE
-
-
-def _ask(kind: Kind, name: str, revision: str | None) -> str | None:
-    from huggingface_hub import HfApi, constants
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
-    if not _reachable(constants.ENDPOINT):
+    if not _answers():
         return UNREACHABLE
+    unreachable: str | None = UNREACHABLE
+    return _within(REPO_S, lambda: _ask(kind, name, revision), unreachable)
+
+
+@functools.cache
+def _answers() -> bool:
+    """Whether the hub, or its proxy, answers at all: one try for all repositories of a study."""
+    from huggingface_hub import constants, get_session
+
+    def ask() -> bool:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=PROBE_S)
+        except Exception:  # of the client, of the proxy, of the certificates: none of them lets a model be had
+            return False
+        return True
+
+    return _within(PROBE_S, ask, False)
+
+
+def _ask(kind: Kind, name: str, revision: str | None) -> str | None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+
     try:
-        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=TIMEOUT_S - 1)
+        HfApi().repo_info(name, repo_type=kind, revision=revision, timeout=REPO_S)
     except HFValidationError:
         return "that is no hub id"
     except GatedRepoError:
@@ -71,21 +86,15 @@ def _ask(kind: Kind, name: str, revision: str | None) -> str | None:
         return "the hub has none of that name, or it is private (hf auth login)"
     except RevisionNotFoundError:
         return f"the hub has no revision {revision!r} of it"
-    except Exception:  # whatever else fails on the way there
+    except Exception:  # as above
         return UNREACHABLE
     return None
 
 
-@functools.cache
-def _reachable(endpoint: str) -> bool:
-    """Whether anything answers there: one try for all repositories of a study."""
-    import socket
-    from urllib.parse import urlsplit
-
-    url = urlsplit(endpoint)
-    try:
-        port = url.port or (443 if url.scheme == "https" else 80)
-        socket.create_connection((url.hostname or "", port), timeout=TIMEOUT_S - 2).close()
-    except OSError:
-        return False
-    return True
+def _within(seconds: float, ask: Callable[[], Answer], otherwise: Answer) -> Answer:
+    # In a thread of its own, because no timeout of a request bounds the look-up of the host's name.
+    answers: list[Answer] = []
+    asking = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return answers[0] if answers else otherwise

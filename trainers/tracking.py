@@ -101,18 +101,16 @@ class _Wandb(Tracker):
             run.finish(exit_code=told)
         except BaseException as error:
             _say(f"{_described(error)}; the run goes on without tracking")
+            _end_service()
 
     def _begin(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
-        import wandb
-
         try:
             run = _init(spec, tracking, mode)
         except Exception as error:
             if mode == "offline":
                 raise
             _say(f"{_described(error)}; the run is tracked offline")
-            # Its service holds on to the run's id.
-            wandb.teardown()
+            _end_service()
             return _init(spec, tracking, "offline")
         self.url = run.url if mode == "online" else None
         return run
@@ -154,6 +152,14 @@ def _init(spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
             **({"base_url": tracking.base_url} if tracking.base_url else {}),
         ),
     )
+
+
+def _end_service() -> None:
+    """End W&B's own process, which after a failure may be dead, or hold on to the run's id."""
+    import wandb
+
+    with contextlib.suppress(Exception):
+        wandb.teardown()
 
 
 def _host(tracking: Tracking) -> str:

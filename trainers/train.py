@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from transformers import set_seed
+from transformers.utils import logging as transformers_logging
 
 from trainers import data, tracking, trl_engine
 from trainers.config import RunConfig, check
@@ -35,6 +36,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them.
     """
     started, progress = time.monotonic(), _Progress(reporter)
+    transformers_logging.disable_progress_bar()
     status: Status = "failed"
     error = None
     try:

@@ -13,9 +13,7 @@ def make_launcher(settings: LocalSettings | InlineSettings, machine: Machine) ->
     if isinstance(settings, InlineSettings):
         return InlineLauncher()
     gpus = gpu_ids()
-    workers, threads = slots(
-        machine.cores, gpus, workers=settings.workers, threads=settings.threads, runs_per_gpu=settings.runs_per_gpu
-    )
+    workers, threads = _slots(settings, gpus, machine)
     return LocalLauncher(
         workers=workers,
         threads=threads,
@@ -23,4 +21,20 @@ def make_launcher(settings: LocalSettings | InlineSettings, machine: Machine) ->
         runs_per_gpu=settings.runs_per_gpu,
         timeout_min=settings.timeout_min,
         grace_s=settings.grace_s,
+    )
+
+
+def describe(settings: LocalSettings | InlineSettings, machine: Machine) -> str:
+    """What `make_launcher` would make, without making it."""
+    if isinstance(settings, InlineSettings):
+        return "one run at a time, in the controller's own process"
+    gpus = gpu_ids()
+    workers, threads = _slots(settings, gpus, machine)
+    where = f"on {len(gpus)} GPUs" if gpus else "on the CPU"
+    return f"{workers} runs at a time {where}, {threads} threads each"
+
+
+def _slots(settings: LocalSettings, gpus: tuple[str, ...], machine: Machine) -> tuple[int, int]:
+    return slots(
+        machine.cores, gpus, workers=settings.workers, threads=settings.threads, runs_per_gpu=settings.runs_per_gpu
     )

@@ -15,7 +15,9 @@ import faulthandler
 import gc
 import importlib
 import json
+import logging
 import math
+import multiprocessing.util
 import os
 import select
 import signal
@@ -23,6 +25,7 @@ import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -179,6 +182,7 @@ class _Server:
                 if self._owner in ready:
                     self._obey(self._owner.recv())
         self._end_all()
+        _exit(0)
 
     def _obey(self, message: Begin | Stop) -> None:
         if isinstance(message, Begin):
@@ -207,16 +211,10 @@ class _Server:
         try:
             self._leave_server(begin)
             code = worker.run(Path(begin.run_dir), begin.target)
-            threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as an ordinary exit does
-            atexit._run_exitfuncs()
         except BaseException:
             traceback.print_exc()
         finally:
-            with contextlib.suppress(Exception):
-                sys.stdout.flush()
-                sys.stderr.flush()
-            # An ordinary exit would take apart all that was imported: up to two seconds for trl.
-            os._exit(code)
+            _exit(code)
 
     def _leave_server(self, begin: Begin) -> None:
         """Cut every tie: own session, own files, own environment; and die when the server dies."""
@@ -237,6 +235,7 @@ class _Server:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
         faulthandler.enable()
         os.environ.update(begin.env)
+        _disown_exit_handlers()
 
     def _reap(self) -> None:
         """Take note of the dead; grandchildren of a dead run are handed to this process and are reaped as well."""
@@ -288,6 +287,29 @@ class _Server:
             except ChildProcessError:
                 return
             time.sleep(0.005)
+
+
+def _disown_exit_handlers() -> None:
+    """In a child: what the server's imports want done at exit, as removing temporary folders, is the server's to do."""
+    atexit._clear()
+    multiprocessing.util._finalizer_registry.clear()  # type: ignore[attr-defined]
+    atexit.register(logging.shutdown)
+    atexit.register(multiprocessing.util._exit_function)  # type: ignore[attr-defined]
+    weakref.finalize._registry.clear()  # type: ignore[attr-defined]
+    weakref.finalize._registered_with_atexit = False  # type: ignore[attr-defined]
+
+
+def _exit(code: int) -> None:
+    """Exit as usual, but for taking apart all that was imported, which takes up to two seconds for trl."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def _kill_group(leader: int) -> None:

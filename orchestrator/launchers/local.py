@@ -78,9 +78,9 @@ class LocalLauncher:
     """Runs on this machine, `workers` at a time.
 
     `gpus` are ids as CUDA_VISIBLE_DEVICES takes them, none for runs on the CPU; a run sees exactly one, and a GPU has
-    at most `runs_per_gpu` runs. `timeout_min` minutes after its start a run is stopped and counts as failed. `target` is
-    what trains, as `module:function`; `preload` are modules that the fork server imports once for all runs, beginning
-    now. A signal handler may call `cancel`.
+    at most `runs_per_gpu` runs. `timeout_min` minutes after its start a run is stopped and counts as failed. `target`
+    is what trains, as `module:function`; `preload` are modules that the fork server imports once for all runs,
+    beginning now. A signal handler may call `cancel`.
     """
 
     def __init__(

@@ -73,9 +73,8 @@ def slots(
     Raises BadCommand where the GPUs have not so many places.
     """
     places = len(gpus) * runs_per_gpu
-    if workers == "auto":
-        workers = places or max(1, cores)
-    elif gpus and workers > places:
+    runs = (places or max(1, cores)) if workers == "auto" else workers
+    if gpus and runs > places:
         raise BadCommand(
             [
                 f"launcher.workers={workers}, but {len(gpus)} GPU(s) times launcher.runs_per_gpu={runs_per_gpu} make "
@@ -83,4 +82,4 @@ def slots(
                 "GPUs with CUDA_VISIBLE_DEVICES= in the environment"
             ]
         )
-    return workers, max(1, cores // workers) if threads == "auto" else threads
+    return runs, max(1, cores // runs) if threads == "auto" else threads

@@ -1,13 +1,19 @@
 """What the launchers' tests train instead of a model: small, without torch, and importable by a run's process."""
 
+import atexit
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
+from trainers.files import write_json
 from trainers.spec import Reporter, RunResult, RunSpec
 
 HERE = "tests.contracts.small_runs"
@@ -77,6 +83,14 @@ def killed(spec: RunSpec, reporter: Reporter) -> RunResult:
     return _result(spec)
 
 
+def leaves_notes(spec: RunSpec, reporter: Reporter) -> RunResult:
+    """What it wants done at exit is a file."""
+    atexit.register((spec.run_dir / "atexit").touch)
+    weakref.finalize(spec, (spec.run_dir / "finalize").touch)
+    threading.Timer(0.1, (spec.run_dir / "thread").touch).start()
+    return _result(spec)
+
+
 def leaves_by_the_window(spec: RunSpec, reporter: Reporter) -> RunResult:
     print("cannot go on")
     sys.stdout.flush()
@@ -94,10 +108,27 @@ def tells_environment(spec: RunSpec, reporter: Reporter) -> RunResult:
     users = len(list(marks.iterdir()))
     mark.unlink()
     main = getattr(sys.modules.get("__main__"), "__file__", None)
-    seen = {"gpu": gpu, "threads": os.environ["OMP_NUM_THREADS"], "main": main, "session": os.getsid(0) == os.getpid()}
-    (spec.run_dir / "seen.json").write_text(
-        __import__("json").dumps({**seen, "users": users, "stdin": sys.stdin.read()})
-    )
+    seen = {
+        "gpu": gpu,
+        "users": users,
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "main": main,
+        "own session": os.getsid(0) == os.getpid(),
+        "stdin": sys.stdin.read(),
+        "torch": "torch" in sys.modules,
+        "kept": os.path.isdir(os.environ.get("KEPT_FOLDER", "")),  # noqa: PTH112 - no folder is not this one
+    }
+    write_json(spec.run_dir / "seen.json", seen)
+    return _result(spec)
+
+
+def fills_the_disk(spec: RunSpec, reporter: Reporter) -> RunResult:
+    """No file can grow beyond 250 bytes while it reports."""
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (250, most))
+    for step in range(20):
+        reporter.report(step, {"train/loss": 1.0})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
     return _result(spec)
 
 
@@ -117,10 +148,10 @@ def waits_for_file(spec: RunSpec, reporter: Reporter) -> RunResult:
     return _result(spec)
 
 
-def until(condition: object, timeout_s: float = 10.0) -> None:
+def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
     """Wait for something that will be so soon. Raises TimeoutError where it is not."""
     give_up_at = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > give_up_at:
             raise TimeoutError(f"not within {timeout_s} s")
         time.sleep(0.005)

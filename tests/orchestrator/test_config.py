@@ -31,14 +31,15 @@ def compose() -> Iterator[Composer]:
     ],
 )
 def test_sweeps_follow_hydras_grammar_and_a_range_leaves_its_end_out(compose: Composer, text: str, values: tuple):
-    _, (sweep,) = compose.parse([text])
-    assert sweep.values == values
+    parsed = compose.parse([text])
+    assert not parsed.faults
+    assert [sweep.values for sweep in parsed.sweeps] == [values]
 
 
 def test_a_quoted_comma_is_no_sweep(compose: Composer):
-    fixed, sweeps = compose.parse(["data.path='a,b'"])
-    assert not sweeps
-    assert fixed[0].value() == "a,b"
+    parsed = compose.parse(["data=jsonl", "data.path='a,b'"])
+    assert not parsed.sweeps
+    assert compose.compose(parsed.fixed).sound()["data"]["path"] == "a,b"
 
 
 @pytest.mark.parametrize(
@@ -53,19 +54,18 @@ def test_a_quoted_comma_is_no_sweep(compose: Composer):
     ],
 )
 def test_a_malformed_override_is_told(compose: Composer, text: str, told: str):
-    with pytest.raises(BadCommand, match=told):
-        compose.parse([text])
+    (fault,) = compose.parse([text]).faults
+    assert told in fault
 
 
 def test_a_key_given_twice_is_told(compose: Composer):
-    with pytest.raises(BadCommand, match="beta is given more than once"):
-        compose.parse(["beta=0.1", "beta=0.2"])
+    assert compose.parse(["beta=0.1", "beta=0.2"]).faults == ["beta is given more than once"]
 
 
 def test_malformed_overrides_are_told_together(compose: Composer):
-    with pytest.raises(BadCommand) as caught:
-        compose.parse(["beta=interval(0,1)", "x", "seed=["])
-    assert len(caught.value.faults) == 3
+    parsed = compose.parse(["beta=interval(0,1)", "x", "seed=[", "method=dpo"])
+    assert len(parsed.faults) == 3
+    assert parsed.fixed == ["method=dpo"]
 
 
 @pytest.mark.parametrize(
@@ -76,22 +76,19 @@ def test_malformed_overrides_are_told_together(compose: Composer):
         ("methd=dpo", "did you mean method?"),
         ("method=dpoo", "method=dpoo: no such option; valid are dpo, ipo, orpo, sft"),
         ("~nothing", "~nothing"),
-        ("model=hf", None),
     ],
 )
-def test_a_wrong_override_names_what_is_valid(compose: Composer, override: str, told: str | None):
-    if told is None:
-        compose.compose([override])
-        return
-    with pytest.raises(BadCommand) as caught:
-        compose.compose([override])
-    assert told in caught.value.faults[0]
+def test_a_wrong_override_names_what_is_valid(compose: Composer, override: str, told: str):
+    (fault,) = compose.compose([override]).faults
+    assert told in fault
 
 
 def test_all_wrong_overrides_are_told_together(compose: Composer):
-    with pytest.raises(BadCommand) as caught:
-        compose.compose(["method=dpoo", "training.epoch=3", "peft=loraa"])
-    assert len(caught.value.faults) == 3
+    composed = compose.compose(["method=dpoo", "training.epoch=3", "data=jsonl", "data.path=x", "peft=loraa"])
+    assert len(composed.faults) == 3
+    assert composed.config["data"]["path"] == "x"
+    with pytest.raises(BadCommand):
+        composed.sound()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +106,7 @@ def test_all_wrong_overrides_are_told_together(compose: Composer):
     ],
 )
 def test_beta_is_the_strength_of_whatever_method(compose: Composer, overrides: list[str], key: str, value: float):
-    assert compose.compose(overrides)["method"][key] == value
+    assert compose.compose(overrides).sound()["method"][key] == value
 
 
 @pytest.mark.parametrize(
@@ -118,30 +115,29 @@ def test_beta_is_the_strength_of_whatever_method(compose: Composer, overrides: l
         (["method=orpo", "beta=0.1", "lambda=0.2"], "beta=0.1 and lambda=0.2 disagree"),
         (["method=dpo", "beta=0.1", "method.beta=0.2"], "disagree"),
         (["method=dpo", "lambda=0.2"], "method=dpo has no lambda; its strength is beta"),
-        (["method=orpo", "tau=0.2"], "its strength is lambda (or beta)"),
+        (["method=orpo", "tau=0.2"], "its strength is lambda"),
         (["method=sft", "tau=0.2"], "it has no strength"),
         (["epochs=2", "training.epochs=3"], "epochs=2 and training.epochs=3 disagree"),
     ],
 )
 def test_shortcuts_that_disagree_are_refused(compose: Composer, overrides: list[str], told: str):
-    with pytest.raises(BadCommand) as caught:
-        compose.compose(overrides)
-    assert told.replace(" (or beta)", "") in caught.value.faults[0]
+    (fault,) = compose.compose(overrides).faults
+    assert told in fault
 
 
 def test_what_is_typed_goes_before_what_a_file_says(tmp_path: Path):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nbeta: 0.3\n")
     with composer(Source(config_dir=str(tmp_path))) as compose:
-        assert compose.compose(["method=orpo", "+experiment=mine"])["method"]["lambda"] == 0.3
-        assert compose.compose(["method=orpo", "+experiment=mine", "lambda=0.4"])["method"]["lambda"] == 0.4
+        assert compose.compose(["method=orpo", "+experiment=mine"]).sound()["method"]["lambda"] == 0.3
+        assert compose.compose(["method=orpo", "+experiment=mine", "lambda=0.4"]).sound()["method"]["lambda"] == 0.4
 
 
 def test_a_users_own_folder_adds_options(tmp_path: Path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("defaults:\n  - hf\n  - _self_\nname: mine\npath: /models/mine\n")
     with composer(Source(config_dir=str(tmp_path))) as compose:
-        assert compose.compose(["model=mine"])["model"]["path"] == "/models/mine"
+        assert compose.compose(["model=mine"]).sound()["model"]["path"] == "/models/mine"
 
 
 def test_a_users_folder_that_is_missing_is_told():
@@ -158,19 +154,19 @@ def test_swept_values_compose_as_if_each_trial_were_composed_whole(compose: Comp
 
 def test_a_swept_value_does_not_stick_to_the_next_trial(compose: Composer):
     compose.compose([], ["training.batch_size=3"])
-    assert compose.compose([], ["beta=0.2"])["training"]["batch_size"] == 8
+    assert compose.compose([], ["beta=0.2"]).sound()["training"]["batch_size"] == 8
 
 
 def test_interpolations_of_a_users_config_follow_swept_values(tmp_path: Path):
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "mine.yaml").write_text("defaults:\n  - default\n  - _self_\nbatch_size: ${seed}\n")
     with composer(Source(config_dir=str(tmp_path))) as compose:
-        assert compose.compose(["training=mine"], ["seed=5"])["training"]["batch_size"] == 5
+        assert compose.compose(["training=mine"], ["seed=5"]).sound()["training"]["batch_size"] == 5
 
 
 def test_unknown_sections_of_a_users_config_are_refused(compose: Composer):
     with pytest.raises(BadCommand, match="foo: no such key"):
-        study_settings(compose.compose(["+foo=1"]))
+        study_settings(compose.compose(["+foo=1"]).sound())
 
 
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
@@ -178,7 +174,9 @@ def test_every_option_composes_and_keeps_to_the_schema(compose: Composer, path: 
     group, option = path.parent.name, path.stem
     missing = [f"{group}.path=somewhere"] if "path: ???" in path.read_text() else []
     prefix = "+" if group == "experiment" else ""
-    config = compose.compose([f"{prefix}{group}={option}", *missing, *(["method=orpo"] if option == "none" else [])])
+    config = compose.compose(
+        [f"{prefix}{group}={option}", *missing, *(["method=orpo"] if option == "none" else [])]
+    ).sound()
     check(run_sections(config))
     study_settings(config)
 

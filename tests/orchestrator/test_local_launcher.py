@@ -1,7 +1,6 @@
 """What the local launcher promises beyond the contract: processes, signals, time limits, GPUs."""
 
 import contextlib
-import json
 import os
 import random
 import signal
@@ -187,7 +186,7 @@ def test_a_run_ends_only_its_own_wait(make: Make, tmp_path: Path) -> None:
 def test_a_killed_fork_server_fails_its_runs_and_the_next_submit_has_a_new_one(make: Make, tmp_path: Path) -> None:
     launcher, spec = make("with_grandchild"), spec_in(tmp_path, 0)
     (job,) = submit(launcher, spec)
-    in_group, _apart = grandchildren(spec, 2)
+    in_group, apart = grandchildren(spec, 2)
     until(lambda: job.pid is not None)
     server = psutil.Process(job.pid).parent()
     assert server is not None
@@ -199,7 +198,7 @@ def test_a_killed_fork_server_fails_its_runs_and_the_next_submit_has_a_new_one(m
     (again,) = submit(launcher, spec_in(tmp_path, 1))
     again.cancel()
     assert finish(launcher, again)[0].status == "cancelled"
-    os.kill(_apart, signal.SIGKILL)
+    os.kill(apart, signal.SIGKILL)
 
 
 def test_closing_ends_runs_and_their_descendants(make: Make, tmp_path: Path) -> None:
@@ -256,6 +255,22 @@ def test_a_killed_controller_leaves_no_process(repository: Path, tmp_path: Path)
         until(lambda: not any(alive(member.pid) for member in family), 2.0)
 
 
+def test_runs_do_not_outlive_controller_and_fork_server_killed_together(repository: Path, tmp_path: Path) -> None:
+    """Neither is left to clean up, so the kernel ends each run with the server that forked it."""
+    with controller(repository, tmp_path) as (process, family):
+        (server,) = psutil.Process(process.pid).children()
+        runs = server.children()
+        try:
+            process.send_signal(signal.SIGSTOP)
+            server.kill()
+            process.kill()
+            until(lambda: not any(alive(run.pid) for run in runs), 2.0)
+        finally:
+            for member in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    member.kill()
+
+
 def test_ctrl_c_in_a_terminal_reaches_the_controller_alone(repository: Path, tmp_path: Path) -> None:
     """Nothing that it started is in its process group or session, to which a terminal sends signals."""
     with controller(repository, tmp_path) as (process, family):
@@ -276,8 +291,9 @@ def test_a_keyboard_interrupt_while_waiting_harms_nothing(make: Make, tmp_path: 
 
 def test_the_server_that_woke_the_gpu_starts_again_without_preloading(make: Make, tmp_path: Path) -> None:
     """A CUDA context does not survive a fork, so runs then import for themselves."""
-    launcher = make("three_steps", preload=("tests.contracts.wakes_gpu",))
-    assert finish(launcher, *submit(launcher, spec_in(tmp_path)))[0].status == "completed"
+    launcher, spec = make("tells_environment", preload=("tests.contracts.wakes_gpu",)), spec_in(tmp_path)
+    assert finish(launcher, *submit(launcher, spec))[0].status == "completed"
+    assert not read_json(spec.run_dir / "seen.json")["torch"]
 
 
 def test_runs_see_one_gpu_each_and_share_it_as_told(make: Make, tmp_path: Path) -> None:
@@ -291,11 +307,27 @@ def test_runs_see_one_gpu_each_and_share_it_as_told(make: Make, tmp_path: Path) 
         del waiting[:free]
         launcher.wait(1.0)
         active = [job for job in active if not job.done()]
-    seen = [json.loads((spec.run_dir / "seen.json").read_text()) for spec in specs]
+    seen = [read_json(spec.run_dir / "seen.json") for spec in specs]
     assert {run["gpu"] for run in seen} == {"0", "1"}
     assert max(run["users"] for run in seen) <= 2
     assert {run["threads"] for run in seen} == {"3"}
-    assert all(run["session"] and run["stdin"] == "" for run in seen)
+    assert all(run["own session"] and run["stdin"] == "" for run in seen)
+
+
+def test_what_a_run_leaves_for_its_exit_is_done(make: Make, tmp_path: Path) -> None:
+    """Though the exit is quick: exit handlers, finalizers and threads."""
+    launcher, spec = make("leaves_notes"), spec_in(tmp_path)
+    finish(launcher, *submit(launcher, spec))
+    assert {"atexit", "finalize", "thread"} <= {path.name for path in spec.run_dir.iterdir()}
+
+
+def test_a_run_does_not_tidy_up_after_the_fork_server(make: Make, tmp_path: Path) -> None:
+    """Folders that its imports made are there for the second run as for the first."""
+    launcher = make("tells_environment", preload=("tests.contracts.tidies_up",))
+    specs = [spec_in(tmp_path, trial) for trial in range(2)]
+    for spec in specs:
+        finish(launcher, *submit(launcher, spec))
+    assert [read_json(spec.run_dir / "seen.json")["kept"] for spec in specs] == [True, True]
 
 
 def test_the_main_module_is_not_imported_again(make: Make, tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Small real models and configs for the tests of training: policies with chosen log-probabilities, runs on the toy data."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from trainers.config import check
+from trainers.data import TokenisedPair
+from trainers.evaluate import Scores, score
+from trainers.models import Policy
+from trainers.spec import RunSpec
+from trainers.trl_engine import Training
+
+METHOD = {
+    "dpo": {"name": "dpo", "beta": 0.1},
+    "ipo": {"name": "ipo", "tau": 0.1},
+    "orpo": {"name": "orpo", "lambda": 0.1},
+    "sft": {"name": "sft"},
+}
+
+
+def run_config(method: str = "dpo", **changes: Any) -> dict[str, Any]:
+    """A whole config of a run on the built-in world, without tracking; `training__epochs=2` changes `training.epochs`."""
+    config: dict[str, Any] = {
+        "method": dict(METHOD[method]),
+        "model": {
+            "name": "tiny",
+            "path": "builtin:tiny",
+            "revision": None,
+            "tokenizer": None,
+            "dtype": "float32",
+            "attention": "sdpa",
+            "chat_template": None,
+            "parameters_b": None,
+            "prequantized": False,
+        },
+        "reference": {"kind": "self"},
+        "data": {"kind": "toy", "seed": 0, "max_train_samples": 32, "max_eval_samples": 16},
+        "quantization": {"kind": "none"},
+        "peft": {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"},
+        "training": {
+            "epochs": 1,
+            "max_steps": -1,
+            "batch_size": 4,
+            "gradient_accumulation": 1,
+            "learning_rate": 1e-3,
+            "lr_scheduler": "linear",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+            "max_grad_norm": 1.0,
+            "optimizer": "adamw_torch",
+            "precision": "fp32",
+            "gradient_checkpointing": False,
+            "max_length": 512,
+            "logging_steps": 2,
+            "save_steps": 0,
+            "keep_checkpoints": 2,
+            "save_final": True,
+        },
+        "evaluation": {"every": 0, "batch_size": 16},
+        "tracking": {"mode": "disabled", "project": "tests", "entity": None, "base_url": None},
+        "seed": 0,
+    }
+    for key, value in changes.items():
+        *parents, leaf = key.split("__")
+        section = config
+        for parent in parents:
+            section = section[parent]
+        section[leaf] = value
+    return config
+
+
+def run_spec(run_dir: Path, cache_dir: Path, config: Mapping[str, Any]) -> RunSpec:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    method = str(config["method"]["name"])
+    return RunSpec("study", 3, config["seed"], method, {"beta": 0.1}, config, "1a2b3c4d" * 8, run_dir, cache_dir)
+
+
+class Recorder:
+    """Keeps what a run reports, and asks it to stop at a step if it is to."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.phases: list[tuple[str, int | None]] = []
+        self.reports: list[tuple[int, dict[str, float]]] = []
+        self._stop_at = stop_at
+
+    def begin(self, phase: str, steps: int | None = None) -> None:
+        self.phases.append((phase, steps))
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> bool:
+        self.reports.append((step, dict(metrics)))
+        return self._stop_at is not None and step >= self._stop_at
+
+    def of(self, metric: str) -> list[tuple[int, float]]:
+        return [(step, values[metric]) for step, values in self.reports if metric in values]
+
+
+def bandit(log_weights: Sequence[float]) -> Policy:
+    """A policy that says token i with probability softmax(log_weights)[i], whatever came before.
+
+    Embeddings of ones leave the normalisation as ones, so that logit i is the sum of the head's row i. Padding is
+    token 0, which is an answer too: only masks tell them apart.
+    """
+    config = LlamaConfig(
+        vocab_size=len(log_weights),
+        hidden_size=2,
+        intermediate_size=2,
+        num_hidden_layers=0,
+        num_attention_heads=1,
+        rms_norm_eps=0.0,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.fill_(1.0)
+        model.lm_head.weight[:] = torch.tensor(log_weights)[:, None] / 2
+    words = {f"w{index}": index for index in range(len(log_weights))}
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel(words, unk_token="w0")), pad_token="w0", eos_token="w0"
+    )
+    return Policy(model, tokenizer, "fp32")
+
+
+def probabilities(policy: Policy) -> torch.Tensor:
+    """What the policy says after token 0, float32 of shape (vocabulary,)."""
+    with torch.no_grad():
+        return policy.model(input_ids=torch.tensor([[0]])).logits[0, -1].softmax(-1)
+
+
+def pair(chosen: Sequence[int], rejected: Sequence[int], prompt: Sequence[int] = (0,)) -> TokenisedPair:
+    return TokenisedPair(list(prompt), list(chosen), list(rejected), truncated=False)
+
+
+def uniform(pairs: Sequence[TokenisedPair], vocabulary: int) -> Scores:
+    """A reference that says every token alike."""
+    chosen = torch.tensor([len(pair.chosen_ids) for pair in pairs])
+    rejected = torch.tensor([len(pair.rejected_ids) for pair in pairs])
+    each = -math.log(vocabulary)
+    return Scores(chosen * each, rejected * each, chosen, rejected)
+
+
+class Ignored:
+    """Watches a training and says nothing."""
+
+    def step(self, step: int) -> bool:
+        return False
+
+    def logged(self, step: int, metrics: Mapping[str, float]) -> bool:
+        return False
+
+
+def training_of(
+    policy: Policy,
+    pairs: Sequence[TokenisedPair],
+    folder: Path,
+    method: Mapping[str, Any],
+    reference: Scores | None = None,
+    **changes: Any,
+) -> Training:
+    """Full fine-tuning on all pairs at every step, the reference being the policy's start unless one is given."""
+    config = run_config(
+        peft={"kind": "none"},
+        training__batch_size=len(pairs),
+        training__max_grad_norm=0.0,
+        training__logging_steps=1000,
+        **{f"training__{key}": value for key, value in changes.items()},
+    )
+    if reference is None:
+        reference = score(policy.model, pairs, 16, policy.pad_id)
+    return Training(check({**config, "method": dict(method)}), policy, pairs, reference, folder, Ignored())

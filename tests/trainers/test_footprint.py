@@ -1,0 +1,135 @@
+"""Whether a model fits: memory by hand, parameter counts against published ones, GPUs and limits of this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from trainers.config import RunConfig
+from trainers.footprint import Machine, check_model, estimate
+from trainers.machine import cgroup_limits, visible_gpus
+from trainers.parameters import from_config
+
+LAPTOP = Machine(ram_bytes=16 * 10**9)
+WORKSTATION = Machine(ram_bytes=64 * 10**9, gpu_bytes=(10**10, 80 * 10**9))
+GB = 10**9
+
+
+@pytest.fixture
+def configured(repository, tmp_path):
+    """A 7B model in a local folder, so that nothing is asked of the hub."""
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral"}))
+
+    def build(**changes: Any) -> RunConfig:
+        read = lambda path: yaml.safe_load((repository / "conf" / path).read_text())  # noqa: E731
+        model = {**read("model/hf.yaml"), "name": "seven", "path": str(tmp_path), "parameters_b": 7.0}
+        sections: dict[str, Any] = {
+            "method": {"name": "dpo", "beta": 0.1}, "model": model, "reference": {"kind": "self"},
+            "data": read("data/toy.yaml"), "quantization": {"kind": "none"}, "peft": read("peft/lora.yaml"),
+            "training": read("training/default.yaml"), "evaluation": read("evaluation/default.yaml"),
+            "tracking": {"mode": "disabled", "project": "p", "entity": None, "base_url": None}, "seed": 0,
+        }  # fmt: skip
+        sections["training"] = {**sections["training"], "batch_size": 2, "gradient_checkpointing": True}
+        for name, values in changes.items():
+            sections[name] = values if "kind" in values else {**sections[name], **values}
+        return RunConfig.model_validate(sections)
+
+    return build
+
+
+def test_seven_billion_in_bf16_do_not_fit_a_laptop(configured):
+    (told,) = check_model(configured(model={"dtype": "bfloat16"}), LAPTOP, Path())
+    assert "weights 14 GB" in told
+    assert "this machine has 16 GB of memory and no GPU" in told
+    assert "peft=qlora would fit" in told
+
+
+def test_the_same_in_four_bits_fit(configured):
+    assert not check_model(configured(quantization={"kind": "nf4", "double_quant": True}), LAPTOP, Path())
+
+
+def test_the_largest_gpu_counts_where_there_is_one(configured):
+    assert not check_model(configured(model={"dtype": "bfloat16"}), WORKSTATION, Path())
+
+
+def test_full_fine_tuning_holds_weights_gradients_and_two_moments(configured):
+    """7e9 parameters in fp32: 28 GB, 28 GB, and 56 GB of Adam; of 8-bit Adam 14 GB."""
+    full = configured(peft={"kind": "none"})
+    found = estimate(full, LAPTOP)
+    assert (found.weights, found.gradients, found.optimizer) == (28 * GB, 28 * GB, 56 * GB)
+    eight = configured(peft={"kind": "none"}, training={"optimizer": "paged_adamw_8bit"})
+    assert estimate(eight, LAPTOP).optimizer == 14 * GB
+
+
+def test_only_another_model_as_reference_takes_room(configured, tmp_path):
+    other = configured(
+        reference={"kind": "model", "path": str(tmp_path), "revision": None}, model={"dtype": "bfloat16"}
+    )
+    assert estimate(configured(), LAPTOP).reference == 0
+    assert estimate(other, LAPTOP).reference == 14 * GB
+
+
+def test_the_built_in_model_fits_everywhere(configured):
+    tiny = configured(model={"path": "builtin:tiny", "parameters_b": None})
+    assert not check_model(tiny, Machine(ram_bytes=2 * GB), Path())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"path": "builtin:huge"}, "the only built-in model is builtin:tiny"),
+        ({"path": "/no/such/folder"}, "there is no such folder"),
+        ({"path": "nobody/such-model"}, "HF_HUB_OFFLINE is set"),
+        ({"path": "/"}, "no folder with a config.json"),
+        ({"chat_template": "none.jinja"}, "model.chat_template=none.jinja: there is no such file"),
+    ],
+)
+def test_a_model_that_cannot_be_had_is_told(configured, changes, told):
+    faults = check_model(configured(model={"parameters_b": 0.1, **changes}), LAPTOP, Path())
+    assert [told in fault for fault in faults] == [True]
+
+
+LLAMA2_7B = {"model_type": "llama", "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
+             "num_attention_heads": 32, "vocab_size": 32000, "tie_word_embeddings": False}  # fmt: skip
+MISTRAL_7B = {**LLAMA2_7B, "model_type": "mistral", "intermediate_size": 14336, "num_key_value_heads": 8}
+OPT_125M = {"model_type": "opt", "hidden_size": 768, "ffn_dim": 3072, "num_hidden_layers": 12,
+            "num_attention_heads": 12, "vocab_size": 50272, "max_position_embeddings": 2048}  # fmt: skip
+PYTHIA_160M = {"model_type": "gpt_neox", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
+               "num_attention_heads": 12, "vocab_size": 50304, "tie_word_embeddings": False}  # fmt: skip
+PHI_2 = {"model_type": "phi", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 32,
+         "num_attention_heads": 32, "vocab_size": 51200, "tie_word_embeddings": False}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "millions"),
+    [(LLAMA2_7B, 6738), (MISTRAL_7B, 7242), (OPT_125M, 125.2), (PYTHIA_160M, 162.3), (PHI_2, 2780)],
+    ids=["llama2-7b", "mistral-7b", "opt-125m", "pythia-160m", "phi-2"],
+)
+def test_parameters_are_within_one_in_a_hundred_of_the_published(config, millions):
+    assert from_config(config) == pytest.approx(millions * 1e6, rel=0.01)
+
+
+def test_kinds_of_model_that_are_not_known_have_no_count():
+    assert from_config({"model_type": "mamba"}) is None
+
+
+@pytest.mark.parametrize(
+    ("visible", "shown"), [(None, (1, 2, 3)), ("", ()), ("2,0", (3, 1)), ("-1", ()), ("1,7,0", (2,)), ("GPU-c", (3,))]
+)
+def test_cuda_visible_devices_is_honoured(visible, shown):
+    assert visible_gpus({"GPU-a": 1, "GPU-b": 2, "GPU-c": 3}, visible) == shown
+
+
+def test_limits_of_a_container_count(tmp_path):
+    (tmp_path / "memory.max").write_text("4096\n")
+    assert set(cgroup_limits(tmp_path)) == {4096}
+    (tmp_path / "memory.max").write_text("max\n")
+    assert cgroup_limits(tmp_path) == []
+
+
+def test_this_machine_has_memory_and_cores():
+    here = Machine.here()
+    assert here.ram_bytes > GB
+    assert here.cores >= 1

@@ -1,0 +1,163 @@
+"""Checks a run's data in the controller, before anything is trained and without importing torch.
+
+data=jsonl with a row lacking `prompt` -> InvalidInput naming file, line and the key that mends it; a sound file -> its
+DataReport, with the pairs that training.max_length cuts counted where the tokenizer is on this machine.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trainers import hub
+from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy
+from trainers.data_pairs import Pair
+from trainers.data_report import DataReport
+from trainers.data_sets import Pairs, load_pairs, local, local_files
+from trainers.data_tokens import NO_TEMPLATE
+from trainers.errors import InvalidInput
+
+# Counts the tokens of texts, special ones included.
+Counter = Callable[[Sequence[str]], list[int]]
+
+
+def inspect(config: RunConfig) -> DataReport | None:
+    """What the run's data hold, or None where only the run itself can tell (the built-in world, sets of the hub).
+
+    Raises InvalidInput with every fault found. The same file is read once a process, however many runs ask.
+    """
+    data = config.data
+    if isinstance(data, Toy):
+        return None
+    if not isinstance(data, Jsonl) and not is_local(data):
+        _check_hub(data, config)
+        return None
+    pairs, faults = _loaded(data, _stamp(data))
+    if pairs is None:
+        raise InvalidInput(faults)
+    faults = (*_too_few(config, len(pairs.train)), *_no_template(config, pairs))
+    if faults:
+        raise InvalidInput(faults)
+    return _with_truncated(config, pairs)
+
+
+def is_local(data: HubPairs | Orca) -> bool:
+    """True where the set's files are .jsonl files on this machine."""
+    return bool(local_files(data, data.train_split))
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(data: Jsonl | HubPairs | Orca, stamp: object) -> tuple[Pairs | None, tuple[str, ...]]:  # noqa: ARG001
+    try:
+        return load_pairs(data, Path()), ()
+    except InvalidInput as error:
+        return None, error.faults
+
+
+def _stamp(data: Jsonl | HubPairs | Orca) -> tuple[object, ...]:
+    """Changes when a file of the set does."""
+    if isinstance(data, Jsonl):
+        files = [local(path) for path in (data.path, data.eval_path) if path]
+    else:
+        files = [file for name in (data.train_split, data.eval_split) if name for file in local_files(data, name)]
+    return tuple(map(_file_stamp, files))
+
+
+def _file_stamp(path: Path) -> tuple[object, ...]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (path,)
+    return path.absolute(), status.st_mtime_ns, status.st_size
+
+
+def _check_hub(data: HubPairs | Orca, config: RunConfig) -> None:
+    faults = [] if isinstance(data, HubPairs) and data.kind == "hh" else _chat_faults(config)
+    if not local(data.path).exists():
+        reason = hub.missing("dataset", data.path, data.revision)
+        if reason:
+            faults.append(
+                f"data.path={data.path}: neither a local file or folder nor in the hub's cache, and {reason}: "
+                "set HF_HOME to a cache that holds it, or give a local copy as data.path=FOLDER"
+            )
+    if faults:
+        raise InvalidInput(faults)
+
+
+def _too_few(config: RunConfig, train_pairs: int) -> list[str]:
+    training = config.training
+    batch = training.batch_size * training.gradient_accumulation
+    if train_pairs >= batch:
+        return []
+    return [
+        f"data: {train_pairs} train pairs do not fill one batch of {batch} (training.batch_size="
+        f"{training.batch_size} x training.gradient_accumulation={training.gradient_accumulation}): "
+        "lower one of these, or give more pairs"
+    ]
+
+
+def _no_template(config: RunConfig, pairs: Pairs) -> list[str]:
+    chat = any(not isinstance(pair.prompt, str) for half in (pairs.train, pairs.heldout) for pair in half)
+    return _chat_faults(config) if chat else []
+
+
+def _chat_faults(config: RunConfig) -> list[str]:
+    """A fault where chat messages are certain to meet a tokenizer without a chat template."""
+    if config.model.chat_template is not None:
+        return []
+    path = config.model.tokenizer or config.model.path
+    if path.startswith("builtin:"):
+        return [NO_TEMPLATE.format(name=path)]
+    folder = local(path)
+    if not (folder / "tokenizer_config.json").is_file() or list(folder.glob("*chat_template*")):
+        return []
+    try:
+        known = json.loads((folder / "tokenizer_config.json").read_bytes())
+    except (OSError, ValueError):
+        return []
+    return [] if known.get("chat_template") else [NO_TEMPLATE.format(name=path)]
+
+
+def _with_truncated(config: RunConfig, pairs: Pairs) -> DataReport:
+    both = (*pairs.train, *pairs.heldout)
+    if not all(isinstance(pair.prompt, str) for pair in both):
+        return pairs.report
+    counter = token_counter(config)
+    if counter is None:
+        return pairs.report
+    return pairs.report.with_truncated(_truncated(both, counter, config.training.max_length))
+
+
+def _truncated(pairs: Sequence[Pair], counter: Counter, max_length: int) -> int:
+    cut = 0
+    # In parts, because a tokenizer's answers take a hundred times the room of the text.
+    for start in range(0, len(pairs), 1000):
+        part = pairs[start : start + 1000]
+        chosen = counter([f"{pair.prompt}{pair.chosen}" for pair in part])
+        rejected = counter([f"{pair.prompt}{pair.rejected}" for pair in part])
+        # One more for the end of sequence.
+        cut += sum(max(both) + 1 > max_length for both in zip(chosen, rejected, strict=True))
+    return cut
+
+
+def token_counter(config: RunConfig) -> Counter | None:
+    """Counts with the run's own tokenizer, if that is at hand without a download; else None."""
+    path = config.model.tokenizer or config.model.path
+    if path.startswith("builtin:"):
+        return lambda texts: [len(text.encode()) for text in texts]
+    file = local(path) / "tokenizer.json"
+    found = file if file.is_file() else hub.cached_file(path, config.model.revision, "tokenizer.json")
+    return None if found is None else _counter(found)
+
+
+@functools.lru_cache(maxsize=2)
+def _counter(file: Path) -> Counter | None:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception:  # tokenizers raises bare ones; loading the model will tell more
+        return None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return lambda texts: [len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))]
