@@ -53,10 +53,11 @@ def study(runs: int, workers: int, folder: Path) -> Controller:
     place = folder / f"{runs}-{time.time_ns()}"
     place.mkdir(parents=True)
     settings = [f"output_root={place}", f"launcher.workers={workers}", "tracking=disabled", f"beta=range(1,{runs + 1})"]
+    settings += ["launcher.target=benchmarks.noop:train", "launcher.preload=[]"]
     log = place / "log.txt"
     with log.open("wb") as output:
         start = time.perf_counter()
-        command = [sys.executable, "-m", "benchmarks.noop_study", "-m", *settings]
+        command = [sys.executable, "-m", "orchestrator", "-m", *settings]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT)
         peak = Peak(process.pid)
         times = wait_keeping(process.pid, peak.look).cpu_times()

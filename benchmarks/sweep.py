@@ -26,8 +26,7 @@ from benchmarks.work import BETAS, ROOT, prepare
 RESULTS = Path(__file__).with_name("results")
 
 # How far a run may be from the plain script's with the same beta: the other tools carry out the very same function,
-# the product batches its reference and its
-# scoring otherwise, which rounds otherwise. Accuracies are counted in pairs.
+# the product scores in other batches, which rounds otherwise. Accuracies are counted in pairs.
 TOLERANCE = {"train_loss": 1e-6, "accuracy_pairs": 0, "margin_nats": 1e-4}
 PRODUCT_TOLERANCE = {"train_loss": 0.001, "accuracy_pairs": 1, "margin_nats": 0.01}
 

@@ -28,7 +28,7 @@ def alone_in(folder: RunFolder) -> Iterator[int]:
 
     Raises RunFolderBusy where another process holds it, and OSError where the folder is missing or read-only.
     """
-    descriptor = os.open(folder.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(folder.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         _lock(descriptor, folder)
         yield descriptor
@@ -69,10 +69,11 @@ def make_ready(folder: RunFolder) -> int:
     From here on a stop is meant for the new attempt, also before that begins. Returns `attempts_made`, so that the
     launcher can tell a result of the new attempt from an older one.
     """
-    folder.stop.unlink(missing_ok=True)
+    with contextlib.suppress(RunFolderBusy), alone_in(folder):
+        folder.stop.unlink(missing_ok=True)
     return attempts_made(folder)
 
 
 def _latest(folder: RunFolder) -> dict[str, Any]:
-    record = read_json(folder.root / "lock")
+    record = read_json(folder.lock)
     return record if isinstance(record, dict) else {}

@@ -44,6 +44,8 @@ class LocalSettings(Section):
     runs_per_gpu: Count
     timeout_min: Annotated[float, Field(gt=0)] | None
     grace_s: Annotated[float, Field(ge=0)]
+    target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    preload: list[str]
 
 
 class InlineSettings(Section):

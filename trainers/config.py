@@ -186,14 +186,26 @@ class RunConfig(Section):
 
 def check(config: Mapping[str, Any]) -> RunConfig:
     """The config with types, or InvalidInput with every fault in it."""
+    missing = [f"{key}: must be given: {key}=..." for key in _missing(config)]
     try:
         checked = RunConfig.model_validate(config)
     except ValidationError as error:
-        raise InvalidInput(describe(error, config)) from None
+        raise InvalidInput([*missing, *describe(error, config)]) from None
+    if missing:
+        raise InvalidInput(missing)
     faults = list(_conflicts(checked))
     if faults:
         raise InvalidInput(faults)
     return checked
+
+
+def _missing(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
+    """Keys that a config file left open with ???, Hydra's sign for what the user must give."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _missing(value, f"{prefix}{key}.")
+        elif value == "???":
+            yield f"{prefix}{key}"
 
 
 def mended(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig | None:
@@ -201,6 +213,8 @@ def mended(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> RunConfig 
 
     None where that does not help: a value that must be given is missing.
     """
+    if any(_missing(config)):
+        return None
     trial = copy.deepcopy(dict(config))
     try:
         return RunConfig.model_validate(trial)
@@ -250,7 +264,7 @@ def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
         key, given = ".".join(path), item["input"]
         if item["type"] == "extra_forbidden":
             told = unknown_key(key, _siblings(config, path))
-        elif item["type"] == "missing" or given == "???":
+        elif item["type"] == "missing":
             told = f"{key}: must be given: {key}=..."
         elif item["type"].startswith("union_tag"):
             told = f"{key}: no such option; valid are {item.get('ctx', {}).get('expected_tags', '')}"

@@ -16,6 +16,7 @@ from trainers.data_report import DataReport
 from trainers.data_sets import Pairs, load_pairs, local, local_files
 from trainers.data_tokens import NO_TEMPLATE
 from trainers.errors import InvalidInput
+from trainers.world import DEFAULT_TRAIN
 
 # Counts the tokens of texts, special ones included.
 Counter = Callable[[Sequence[str]], list[int]]
@@ -28,6 +29,7 @@ def inspect(config: RunConfig) -> DataReport | None:
     """
     data = config.data
     if isinstance(data, Toy):
+        _refuse(_too_few(config, data.max_train_samples or DEFAULT_TRAIN))
         return None
     if not isinstance(data, Jsonl) and not is_local(data):
         _check_hub(data, config)
@@ -35,10 +37,13 @@ def inspect(config: RunConfig) -> DataReport | None:
     pairs, faults = _loaded(data, _stamp(data))
     if pairs is None:
         raise InvalidInput(faults)
-    faults = (*_too_few(config, len(pairs.train)), *_no_template(config, pairs))
+    _refuse([*_too_few(config, len(pairs.train)), *_no_template(config, pairs)])
+    return _with_truncated(config, pairs)
+
+
+def _refuse(faults: Sequence[str]) -> None:
     if faults:
         raise InvalidInput(faults)
-    return _with_truncated(config, pairs)
 
 
 def is_local(data: HubPairs | Orca) -> bool:
@@ -80,8 +85,7 @@ def _check_hub(data: HubPairs | Orca, config: RunConfig) -> None:
                 f"data.path={data.path}: neither a local file or folder nor in the hub's cache, and {reason}: "
                 "set HF_HOME to a cache that holds it, or give a local copy as data.path=FOLDER"
             )
-    if faults:
-        raise InvalidInput(faults)
+    _refuse(faults)
 
 
 def _too_few(config: RunConfig, train_pairs: int) -> list[str]:
@@ -107,7 +111,7 @@ def _chat_faults(config: RunConfig) -> list[str]:
         return []
     path = config.model.tokenizer or config.model.path
     if path.startswith("builtin:"):
-        return [NO_TEMPLATE.format(name=path)]
+        return []
     folder = local(path)
     if not (folder / "tokenizer_config.json").is_file() or list(folder.glob("*chat_template*")):
         return []

@@ -132,18 +132,20 @@ class _Sequence:
 def _batches(sequences: Sequence[_Sequence], size: int, vocab_size: int) -> Iterator[list[int]]:
     """Indices of like-long sequences, longest first, so that what does not fit fails at once."""
     batch: list[int] = []
+    kept = range(0)
     for index in sorted(range(len(sequences)), key=lambda index: -len(sequences[index])):
-        grown = [*batch, index]
-        logits = len(grown) * vocab_size * len(_kept([sequences[i] for i in grown]))
-        if batch and (len(grown) > size or logits > _FORWARD_LOGITS):
+        own = _kept(sequences[index])
+        grown = range(min(kept.start, own.start), max(kept.stop, own.stop)) if batch else own
+        if batch and (len(batch) == size or (len(batch) + 1) * len(grown) * vocab_size > _FORWARD_LOGITS):
             yield batch
-            grown = [index]
-        batch = grown
+            batch, grown = [], own
+        batch.append(index)
+        kept = grown
     if batch:
         yield batch
 
 
-def _kept(sequences: Sequence[_Sequence]) -> range:
+def _kept(*sequences: _Sequence) -> range:
     """Positions at which some sequence needs logits: those before its scored tokens."""
     first = min(sequence.scored.start for sequence in sequences)
     return range(first - 1, max(len(sequence) for sequence in sequences) - 1)
@@ -160,7 +162,7 @@ def _forward(sequences: Sequence[_Sequence], model: Any, pad_id: int, device: to
         mask[row, : len(sequence)] = 1
         scored[row, sequence.scored.start : sequence.scored.stop] = True
     ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
-    kept = _kept(sequences)
+    kept = _kept(*sequences)
     logits = _logits(model, ids, mask, kept)
     targets = slice(kept.start + 1, kept.stop + 1)
     rows, columns = scored[:, targets].nonzero(as_tuple=True)

@@ -4,6 +4,7 @@
 """
 
 import functools
+import math
 import os
 import shutil
 import subprocess
@@ -102,6 +103,18 @@ def _gpus() -> dict[str, int]:
 
 
 def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: a container's quota counts, which os.cpu_count() does not see."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([allowed, *core_quota(CGROUP)])
+
+
+def core_quota(root: Path) -> list[int]:
+    """Cores that a container's quota allows, none where there is no quota: version 2's file below `root`.
+
+    "150000 100000" -> [2]
+    """
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        return [max(1, math.ceil(int(quota) / int(period)))]
+    except (OSError, ValueError):  # no control group of version 2, or no limit ("max")
+        return []

@@ -5,9 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from trainers import late_bitsandbytes  # noqa: F401
+
+# isort: split
 import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from transformers.utils import logging
 from trl.trainer.utils import disable_dropout_in_model
 
 from trainers import world
@@ -46,8 +50,10 @@ def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
     Raises InvalidInput for what cannot work on this machine, OSError where the weights are not found.
     """
     precision = resolve_precision(config)
+    set_seed(config.seed)
     model = load_base(config, config.model.path, config.model.revision, cache_dir)
     if config.peft.kind == "lora":
+        # Again, for what loading may have drawn.
         set_seed(config.seed)
         # Not peft's prepare_model_for_kbit_training: it turns embeddings and head to fp32, gigabytes for a vocabulary
         # of 128k. What else it does, freezing and gradients for checkpointing, get_peft_model and the trainers do.
@@ -63,6 +69,11 @@ def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
         )
         model.create_or_update_model_card = _no_model_card
     return Policy(model, load_tokenizer(config, cache_dir), precision)
+
+
+def be_quiet() -> None:
+    """No progress bars in the log of a run."""
+    logging.disable_progress_bar()
 
 
 def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path) -> Any:

@@ -42,6 +42,11 @@ class RunFolder:
         return self.root / "stop"
 
     @property
+    def lock(self) -> Path:
+        """Locked by the process that works in the folder; says which attempt it is."""
+        return self.root / "lock"
+
+    @property
     def log(self) -> Path:
         return self.root / "log.txt"
 

@@ -106,6 +106,14 @@ def _new_model() -> Any:
     return LlamaForCausalLM(config)
 
 
+# Plain roles, so that chat data too work with the built-in model.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
+
+
 def _new_tokenizer() -> Any:
     """Byte b has id b: GPT-2's byte-level alphabet in byte order, and no merges."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -124,6 +132,7 @@ def _new_tokenizer() -> Any:
         model_max_length=RECIPE.context,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
+        chat_template=CHAT_TEMPLATE,
     )
 
 

@@ -45,10 +45,13 @@ class Launcher(Protocol):
         """How many runs it can have under way; more may not be submitted."""
 
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
-        """Start an attempt at each run, whose folder holds its spec already."""
+        """Start an attempt at each run, whose folder holds its spec already.
+
+        A stop that an earlier attempt did not live to obey is forgotten. Raises OSError where a run cannot be started.
+        """
 
     def wait(self, timeout_s: float) -> None:
-        """Return as soon as some job may be done, or after `timeout_s`."""
+        """Return as soon as some job may be done, or after `timeout_s`; at once where nothing is under way."""
 
     def close(self) -> None:
         """End what is still running, and give back what the launcher holds; nothing it started outlives this."""

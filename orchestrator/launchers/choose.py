@@ -21,6 +21,8 @@ def make_launcher(settings: LocalSettings | InlineSettings, machine: Machine) ->
         runs_per_gpu=settings.runs_per_gpu,
         timeout_min=settings.timeout_min,
         grace_s=settings.grace_s,
+        target=settings.target,
+        preload=settings.preload,
     )
 
 

@@ -93,7 +93,7 @@ class LocalLauncher:
         grace_s: float = 30.0,
         *,
         target: str = TRAIN,
-        preload: Sequence[str] = ("trainers.train",),
+        preload: Sequence[str] = ("trainers.preload",),
     ) -> None:
         self._places = [gpus[slot % len(gpus)] if gpus else None for slot in range(workers)]
         if gpus and workers > len(gpus) * runs_per_gpu:
@@ -112,7 +112,10 @@ class LocalLauncher:
         return len(self._places)
 
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
-        """Start the runs, each in a free slot. Raises RuntimeError where there is none, or after `close`."""
+        """Start the runs, each in a free slot.
+
+        Raises RuntimeError where there is none, or after `close`, and OSError where a run cannot be started.
+        """
         if self._closed:
             raise RuntimeError("the launcher is closed")
         if len(specs) > len(self._free):
@@ -135,10 +138,13 @@ class LocalLauncher:
             timeout_s=None if self._timeout_min is None else self._timeout_min * 60,
             grace_s=self._grace_s,
         )
-        if not self._server.begin(job, begin):
-            self._server.close()
-            self._server = self._new_server()
-            self._server.begin(job, begin)
+        try:
+            while not self._server.begin(job, begin):
+                self._server.close()
+                self._server = self._new_server()
+        except OSError:
+            self._free.add(slot)
+            raise
         return job
 
     def _best_slot(self) -> int:

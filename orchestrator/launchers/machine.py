@@ -1,24 +1,12 @@
-"""What this machine offers to runs: cores, GPUs, and how many runs at a time they carry."""
+"""What this machine offers to runs: its GPUs, and how many runs at a time they and the cores carry."""
 
-import math
 import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
 
 from orchestrator.errors import BadCommand
-
-
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: a container's quota counts, which os.cpu_count() does not see."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = cgroup.read_text().split()
-        return max(1, min(allowed, math.ceil(int(quota) / int(period))))
-    except (OSError, ValueError):  # no control group of version 2, or no limit ("max")
-        return allowed
 
 
 def gpu_ids(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator.errors import BadCommand
 from orchestrator.launchers.local import LocalJob, LocalLauncher
-from orchestrator.launchers.machine import gpu_ids, gpus_listed, slots, usable_cores
+from orchestrator.launchers.machine import gpu_ids, gpus_listed, slots
 from tests.contracts.small_runs import HERE, spec_in, until
 from trainers.files import read_json
 from trainers.spec import RunResult, RunSpec
@@ -350,10 +350,12 @@ def test_a_folder_in_which_another_process_works_is_left_alone(make: Make, tmp_p
     first, second = make("waits_for_file"), make("nothing")
     spec = spec_in(tmp_path)
     (job,) = started(first, spec)
+    spec.folder.stop.touch()
     (result,) = finish(second, *submit(second, spec))
     assert result.status == "failed"
     assert f"process {job.pid} on " in str(result.error)
     assert not spec.folder.result.exists()
+    assert spec.folder.stop.exists()
     (spec.run_dir / "go").touch()
     assert finish(first, job)[0].status == "completed"
 
@@ -421,11 +423,3 @@ def test_slots(cores: int, gpus: tuple[str, ...], workers: Any, runs_per_gpu: in
 def test_more_workers_than_places_on_gpus_are_refused() -> None:
     with pytest.raises(BadCommand, match=r"set launcher\.workers=2 or less"):
         slots(16, ("0", "1"), workers=3, threads=1, runs_per_gpu=1)
-
-
-def test_a_quota_counts_as_cores(tmp_path: Path) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text("100000 100000\n")
-    assert usable_cores(quota) == 1
-    quota.write_text("max 100000\n")
-    assert usable_cores(quota) == usable_cores(tmp_path / "none")

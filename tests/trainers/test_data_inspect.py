@@ -94,7 +94,10 @@ def test_fewer_pairs_than_a_batch_name_both_numbers(configured, tmp_path):
 
 def test_chat_data_for_a_model_without_template_is_told(configured, tmp_path):
     data = {"option": "jsonl", "path": pairs_file(tmp_path, prompt={"role": "user"})}
-    assert "model.chat_template=FILE" in faults(configured(data=data))
+    (tmp_path / "tokenizer_config.json").write_text("{}")
+    model = {"name": "mine", "path": str(tmp_path)}
+    assert "model.chat_template=FILE" in faults(configured(data=dict(data), model=model))
+    assert inspect(configured(data=dict(data))) is not None  # the built-in model has one
 
 
 def test_a_set_of_the_hub_that_cannot_be_had_is_told(configured):

@@ -57,10 +57,19 @@ def test_text_is_byte_exact(tokenizer):
     assert tokenizer.decode(found.prompt_ids) == text
 
 
-def test_chat_messages_without_a_template_are_refused(tokenizer):
+def test_chat_messages_without_a_template_are_refused():
+    tokenizer = _new_tokenizer()
+    tokenizer.chat_template = None
     asked, answer = ({"role": "user", "content": "q"},), ({"role": "assistant", "content": "a"},)
     with pytest.raises(InvalidInput, match=r"model\.chat_template=FILE"):
         tokenise([Pair(asked, answer, answer)], tokenizer, 64)
+
+
+def test_the_built_in_model_has_a_template_of_plain_roles(tokenizer):
+    asked, answer = ({"role": "user", "content": "q"},), ({"role": "assistant", "content": "yes"},)
+    (found,) = tokenise([Pair(asked, answer, ({"role": "assistant", "content": "no"},))], tokenizer, 64)
+    assert bytes(found.prompt_ids) == b"user: q\nassistant: "
+    assert found.chosen_ids == [*b"yes", EOS_ID, *b"\n"]
 
 
 def test_chat_messages_go_through_the_template():

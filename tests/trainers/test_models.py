@@ -126,9 +126,7 @@ def test_in_4_bits_an_evaluation_leaves_gradients_as_they_are(cache_dir: Path) -
 
 
 def test_in_4_bits_embeddings_and_head_are_not_blown_up(cache_dir: Path) -> None:
-    dtypes = {
-        name: weight.dtype for name, weight in load_policy(nf4(cache_dir), cache_dir).model.named_parameters()
-    }
+    dtypes = {name: weight.dtype for name, weight in load_policy(nf4(cache_dir), cache_dir).model.named_parameters()}
     assert {dtype for name, dtype in dtypes.items() if "proj.base_layer" in name} == {torch.uint8}
     assert {dtype for name, dtype in dtypes.items() if "lora_" in name} == {torch.float32}
 

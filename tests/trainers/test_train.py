@@ -26,7 +26,9 @@ EVAL = {
 }
 
 
-def run(folder: Path, cache_dir: Path, reporter: Recorder | None = None, method: str = "dpo", **changes: Any) -> RunResult:
+def run(
+    folder: Path, cache_dir: Path, reporter: Recorder | None = None, method: str = "dpo", **changes: Any
+) -> RunResult:
     return train(run_spec(folder, cache_dir, run_config(method, **changes)), reporter or Recorder())
 
 
@@ -59,7 +61,9 @@ def test_dpo_learns_what_it_trains_on(tmp_path: Path, cache_dir: Path) -> None:
 def test_full_fine_tuning_saves_a_model_with_its_tokenizer(tmp_path: Path, cache_dir: Path) -> None:
     result = run(tmp_path, cache_dir, peft={"kind": "none"})
     assert result.status == "completed"
-    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {path.name for path in (tmp_path / "model").iterdir()}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= {
+        path.name for path in (tmp_path / "model").iterdir()
+    }
 
 
 def test_full_fine_tuning_starts_at_its_own_reference(tmp_path: Path, cache_dir: Path) -> None:
@@ -188,7 +192,9 @@ def test_a_checkpoint_that_cannot_be_written_does_not_end_the_run(
 
 
 def test_a_loss_that_is_no_number_fails_the_run_at_that_step(tmp_path: Path, cache_dir: Path) -> None:
-    result = run(tmp_path, cache_dir, peft={"kind": "none"}, training__learning_rate=1e30, training__lr_scheduler="constant")
+    result = run(
+        tmp_path, cache_dir, peft={"kind": "none"}, training__learning_rate=1e30, training__lr_scheduler="constant"
+    )
     assert result.status == "failed"
     assert result.error is not None
     assert result.error.startswith("NonFiniteLoss: the loss became nan at step 2")

@@ -1,0 +1,202 @@
+"""What a command would run, and everything that is wrong with it, before anything runs."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config import Source
+from orchestrator.errors import BadCommand
+from orchestrator.plan import Plan, fingerprint, make_plan
+from orchestrator.store import StudyFolder, StudyRecord
+from trainers.config import check
+from trainers.footprint import Machine
+
+LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """A small file of sound pairs."""
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {i}?", "chosen": f"Right {i}", "rejected": f"Wrong {i}"} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def plan(*overrides: str, out: Path, sweep: bool = True, machine: Machine = LAPTOP) -> Plan:
+    return make_plan([*overrides, f"output_root={out}"], sweep=sweep, source=Source(), machine=machine)
+
+
+def faults(*overrides: str, out: Path, sweep: bool = True, machine: Machine = LAPTOP) -> Sequence[str]:
+    with pytest.raises(BadCommand) as caught:
+        plan(*overrides, out=out, sweep=sweep, machine=machine)
+    return caught.value.faults
+
+
+def test_a_grid_times_seeds_makes_trials_and_runs(tmp_path: Path):
+    made = plan("method=dpo,ipo", "beta=0.1,0.5", "seed=0,1", out=tmp_path)
+    assert len(made.trials) == 4
+    assert [run.run_id[:8] for run in made.runs] == [f"t{t:04d}-s{s}" for t in range(4) for s in (0, 1)]
+
+
+def test_each_run_has_its_method_s_own_strength(tmp_path: Path):
+    made = plan("method=dpo,ipo,orpo", "beta=0.3", out=tmp_path)
+    strengths = [{k: v for k, v in run.config["method"].items() if k != "name"} for run in made.runs]
+    assert strengths == [{"beta": 0.3}, {"tau": 0.3}, {"lambda": 0.3}]
+
+
+def test_planning_writes_nothing(tmp_path: Path):
+    plan("beta=0.1,0.5", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_command_names_the_same_study_and_runs(tmp_path: Path):
+    first, second = (plan("beta=0.1,0.5", out=tmp_path) for _ in range(2))
+    assert (first.name, [r.run_id for r in first.runs]) == (second.name, [r.run_id for r in second.runs])
+
+
+def test_another_space_is_another_study(tmp_path: Path):
+    assert plan("beta=0.1,0.5", out=tmp_path).identity != plan("beta=0.1,0.6", out=tmp_path).identity
+
+
+@pytest.mark.parametrize("override", ["tracking=disabled", "launcher.workers=3", "study=other", "fail_fast=true"])
+def test_what_does_not_change_numbers_does_not_change_a_run(tmp_path: Path, override: str):
+    assert plan(out=tmp_path).runs[0].fingerprint == plan(override, out=tmp_path).runs[0].fingerprint
+
+
+@pytest.mark.parametrize("override", ["beta=0.2", "seed=1", "training.batch_size=4", "data.seed=1", "peft=none"])
+def test_what_changes_numbers_changes_a_run(tmp_path: Path, override: str):
+    assert plan(out=tmp_path).runs[0].fingerprint != plan(override, out=tmp_path).runs[0].fingerprint
+
+
+def test_a_data_file_counts_by_its_content(tmp_path: Path, pairs: Path):
+    copy = tmp_path / "copy.jsonl"
+    copy.write_bytes(pairs.read_bytes())
+    other = tmp_path / "other.jsonl"
+    other.write_bytes(pairs.read_bytes().replace(b"Right 3", b"Right !"))
+    same, copied, changed = (
+        plan("data=jsonl", f"data.path={path}", out=tmp_path).runs[0].fingerprint for path in (pairs, copy, other)
+    )
+    assert same == copied != changed
+
+
+def test_an_integer_and_its_float_are_one_value(tmp_path: Path):
+    assert plan("beta=1", out=tmp_path).identity == plan("method.beta=1.0", out=tmp_path).identity
+
+
+def test_trials_without_a_strength_compute_the_same(tmp_path: Path):
+    made = plan("method=sft", "beta=0.1,0.5", out=tmp_path)
+    assert len(made.runs) == 2
+    assert len({run.fingerprint for run in made.runs}) == 1
+
+
+def test_a_fingerprint_is_of_values_not_of_their_order(tmp_path: Path):
+    config = dict(plan(out=tmp_path).runs[0].config)
+    assert fingerprint(check(config)) == fingerprint(check(dict(reversed(config.items()))))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["method.betta=1"], "method.betta: no such key; did you mean method.beta?"),
+        (["method=dpoo"], "method=dpoo: no such option; valid are dpo, ipo, orpo, sft"),
+        (["beta=-1"], "method.beta: input should be greater than 0, got -1"),
+        (["beta=0"], "method.beta: input should be greater than 0, got 0"),
+        (["beta=nan"], "method.beta: input should be"),
+        (["beta=.inf"], "method.beta"),
+        (["beta="], "method.beta: input should be a valid number, got ''"),
+        (["beta=high"], "method.beta: input should be a valid number, got 'high'"),
+        (["training.batch_size=2.5"], "training.batch_size: input should be a valid integer"),
+        (["training.batch_size=true"], "training.batch_size: input should be a valid integer"),
+        (["seed=-1"], "seed: input should be greater than or equal to 0"),
+        (["model=glob(nothing*)"], "model: sweeps over nothing"),
+        (["beta=interval(0.1,1)"], "a grid cannot sweep over a continuous range"),
+        (["launcher.workers=1,2"], "launcher.workers=1,2: this concerns the study as a whole"),
+        (["output_root=a,b"], "output_root"),
+        (["study=a/b"], "study: "),
+        (["data=jsonl"], "data.path: must be given"),
+        (["reference=model"], "reference.path: must be given"),
+        (["method=dpo", "reference=none"], "method=dpo needs a reference"),
+        (["peft=none", "quantization=nf4"], "peft=none trains every weight"),
+        (["model=hf", "model.path=/nowhere/at/all"], "/nowhere/at/all"),
+        (["model=mistral7b"], "neither a local folder nor in the hub's cache"),
+        (["training.batch_size=600"], "512"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_told(tmp_path: Path, overrides: list[str], told: str):
+    assert any(told in fault for fault in faults(*overrides, out=tmp_path)), faults(*overrides, out=tmp_path)
+
+
+def test_several_values_without_a_sweep_are_refused(tmp_path: Path):
+    (fault,) = faults("beta=0.1,0.5", out=tmp_path, sweep=False)
+    assert fault == "beta=0.1,0.5: several values make a sweep: add -m, or quote the value"
+
+
+def test_faults_of_every_kind_are_told_together(tmp_path: Path):
+    told = faults(
+        "method.betta=1",
+        "beta=-1,0.1",
+        "training.batch_size=0",
+        "launcher.workers=0",
+        "data=jsonl",
+        "data.path=missing.jsonl",
+        "model=mistral7b",
+        "quantization=none",
+        out=tmp_path,
+    )
+    for part in ("betta", "method.beta", "batch_size", "launcher.workers", "missing.jsonl", "hub", "GB"):
+        assert any(part in fault for fault in told), part
+
+
+def test_a_fault_of_some_trials_names_the_first_of_them(tmp_path: Path):
+    (fault,) = faults("method=dpo,orpo", "reference=none", out=tmp_path)
+    assert fault.endswith("(trial 0: method=dpo)")
+
+
+def test_seven_billion_weights_in_16_bits_do_not_fit_a_laptop(tmp_path: Path):
+    told = faults("model=mistral7b", "quantization=none", "model.dtype=bfloat16", out=tmp_path)
+    assert any("7" in fault and "GB" in fault and "qlora" in fault for fault in told)
+
+
+def test_seven_billion_weights_in_4_bits_fit_it(tmp_path: Path):
+    told = faults("model=mistral7b", out=tmp_path)
+    assert not any("GB of memory" in fault for fault in told)
+
+
+def test_a_study_of_that_name_that_is_another_is_refused(tmp_path: Path):
+    made = plan("study=mine", "beta=0.1", out=tmp_path)
+    folder = StudyFolder(made.root)
+    folder.root.mkdir()
+    record = StudyRecord("mine", made.identity, "python -m orchestrator", "", {}, {}, [], {})
+    folder.create(record, [])
+    plan("study=mine", "beta=0.1", out=tmp_path)
+    (fault,) = faults("study=mine", "beta=0.2", out=tmp_path)
+    assert "holds another study" in fault
+
+
+def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    (fault,) = faults(out=tmp_path / "file" / "below")
+    assert "is not a folder" in fault
+
+
+def test_a_disk_without_room_is_refused(tmp_path: Path):
+    """So many runs that their least need is beyond any disk: 2 MiB each."""
+    from orchestrator.plan import _room_for
+
+    (fault,) = _room_for(tmp_path / "new", 1 << 60)
+    assert "MiB left" in fault
+
+
+def test_what_spoils_a_sweep_is_in_the_plan(tmp_path: Path, pairs: Path):
+    pairs.write_text(pairs.read_text() * 2)
+    made = plan("data=jsonl", f"data.path={pairs}", out=tmp_path)
+    (report,) = made.data.values()
+    assert report is not None
+    assert any("40" in warning for warning in report.warnings())
+
+
+def test_a_plan_tells_the_memory_of_each_model(tmp_path: Path):
+    assert 0 < plan(out=tmp_path).memory["tiny"].total < 2 << 30
