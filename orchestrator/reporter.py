@@ -53,7 +53,7 @@ class FileReporter:
     def begin(self, phase: str, steps: int | None = None) -> None:
         """The run enters a phase."""
         self._phase = phase
-        self._heartbeat.tell({"phase": phase, "step": 0, "steps": steps}, at_once=True)
+        self._heartbeat.tell({"phase": phase, "step": 0, "steps": steps, "since": time.time()}, at_once=True)
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Tell of a step; whether the run shall stop now."""

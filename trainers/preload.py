@@ -26,7 +26,7 @@ def _asked_of_the_driver(_device: Any = None) -> tuple[int, int]:
 
 
 _asked_of_torch = torch.cuda.get_device_capability
-torch.cuda.get_device_capability = _asked_of_the_driver
+torch.cuda.get_device_capability = _asked_of_the_driver  # type: ignore[assignment]
 try:
     import bitsandbytes  # noqa: F401
 finally:

@@ -33,7 +33,7 @@ class RunFolder:
 
     @property
     def heartbeat(self) -> Path:
-        """JSON: phase, step, steps (the total, or null); rewritten at least every few seconds while the run lives."""
+        """JSON: phase, since (Unix seconds), step, steps (the total, or null); rewritten every few seconds at least."""
         return self.root / "heartbeat"
 
     @property

@@ -1,6 +1,7 @@
 """One run from its spec to its result: load, score the reference, train, evaluate, save.
 
-Importing this module loads torch and trl and does nothing else, so that a fork server may do it ahead of the runs.
+Importing this module loads torch and trl and does nothing else, so that a fork server may do it ahead of the runs:
+`trainers.preload` does, on machines with a GPU too.
 """
 
 import gc

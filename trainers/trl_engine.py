@@ -12,9 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from trainers import late_bitsandbytes  # noqa: F401
-
-# isort: split
 import torch
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback

@@ -1,11 +1,10 @@
 """From a study's settings to the launcher that carries out its runs."""
 
-from trainers.footprint import Machine
-
 from orchestrator.config import InlineSettings, LocalSettings
 from orchestrator.launchers.base import Launcher
 from orchestrator.launchers.inline import InlineLauncher
 from orchestrator.launchers.local import LocalLauncher, gpu_ids, slots
+from trainers.footprint import Machine
 
 
 def make_launcher(settings: LocalSettings | InlineSettings, machine: Machine) -> Launcher:

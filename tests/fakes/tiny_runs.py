@@ -1,4 +1,4 @@
-"""Small real models and configs for the tests of training: policies with chosen log-probabilities, runs on the toy data."""
+"""Small real models and configs for the tests of training: policies of known probabilities, runs on the toy data."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ METHOD = {
 
 
 def run_config(method: str = "dpo", **changes: Any) -> dict[str, Any]:
-    """A whole config of a run on the built-in world, without tracking; `training__epochs=2` changes `training.epochs`."""
+    """A config of a run on the built-in world, without tracking; `training__epochs=2` changes `training.epochs`."""
     config: dict[str, Any] = {
         "method": dict(METHOD[method]),
         "model": {

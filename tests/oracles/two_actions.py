@@ -22,7 +22,7 @@ def dpo(p: float, beta: float, s0: float) -> float:
 
 
 def ipo(p: float, tau: float, s0: float) -> float:
-    """The mean of +1/(2 tau) over wins and -1/(2 tau) over losses is what least squares finds. arXiv:2310.12036, eq. 17."""
+    """What least squares finds of +1/(2 tau) at wins and -1/(2 tau) at losses: their mean. arXiv:2310.12036, eq. 17."""
     return s0 + (2 * p - 1) / (2 * tau)
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,13 @@ def test_where_a_run_stands_is_read_from_its_folder(spec: RunSpec):
     spec.folder.metrics.write_text('{"step": 5, "train/loss": 0.69}\n{"step": 6, "eval/pairs": 3}\n{"step": 7, "trai')
     state = State.of(spec)
     assert (state.phase, state.step, state.loss) == ("training", "5/64", "0.6900")
+
+
+def test_the_time_left_of_a_run_follows_its_own_pace(spec: RunSpec):
+    """10 of 40 steps took 5 s, so 30 take 15 s."""
+    beat = {"phase": "training", "step": 10, "steps": 40, "since": time.time() - 5}
+    spec.folder.heartbeat.write_text(json.dumps(beat))
+    assert float(State.of(spec).eta.removesuffix(" s")) == pytest.approx(15, abs=0.5)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "null", "\x00\xff"])

@@ -83,7 +83,7 @@ def test_a_large_vocabulary_is_taken_in_slices() -> None:
 
 
 def test_sequences_whose_logits_would_not_fit_go_one_by_one() -> None:
-    """Four sequences of 999 scored tokens: 2^18 tokens of vocabulary leave room for one of them a pass, 2^10 for all."""
+    """Four sequences of 999 scored tokens: a vocabulary of 2^18 leaves room for one of them a pass, 2^10 for all."""
     sequences = [evaluate._Sequence([1], list(range(999)))] * 4
     assert [len(batch) for batch in evaluate._batches(sequences, 8, 2**18)] == [1, 1, 1, 1]
     assert [len(batch) for batch in evaluate._batches(sequences, 8, 2**10)] == [4]

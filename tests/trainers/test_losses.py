@@ -1,6 +1,6 @@
 """The losses as our trainers configure them: against numbers by hand, and against the optima of small problems.
 
-The policy of the hand numbers says token 0 with 1/2, 1 with 1/4, 2 and 3 with 1/8 each; its reference says each with 1/4.
+The policy of the hand numbers says token 0 with 1/2, 1 with 1/4, 2 and 3 with 1/8 each; its reference each with 1/4.
 """
 
 import math

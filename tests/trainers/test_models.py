@@ -60,7 +60,7 @@ def test_trained_weights_are_fp32_and_frozen_ones_follow_the_precision() -> None
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
 def test_fp16_without_a_gpu_is_refused(cache_dir: Path) -> None:
-    with pytest.raises(InvalidInput, match="training.precision: fp16 needs a GPU"):
+    with pytest.raises(InvalidInput, match=r"training\.precision: fp16 needs a GPU"):
         load_policy(config(training__precision="fp16"), cache_dir)
 
 
