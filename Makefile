@@ -8,7 +8,7 @@ PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 -
 .PHONY: demo test test-fast lint check install bench clean
 
 demo: install  ## the main job on the built-in model and data
-	$(RUN) -m orchestrator method=dpo,ipo,orpo model=tiny data=toy study=demo -m beta=0.05,0.5
+	$(RUN) -m orchestrator method=dpo,ipo,orpo model=tiny data=toy study=demo -m beta=0.05,0.1,0.5 seed=0,1
 
 test: install  ## all tests
 	$(PYTEST)

@@ -5,6 +5,7 @@ trials dpo 0.1 (seeds 0, 1: 0.60, 0.64) -> | dpo | 0.1 | 2/2 | **0.620 ± 0.028*
 
 import csv
 import io
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -127,9 +128,9 @@ class Table:
 
     def _captions(self) -> list[str]:
         seeds = max((len(values) for row in self.rows for values in row.cells.values()), default=0)
-        pairs = sorted({int(n) for row in self.rows for n in row.cells.get("eval/pairs", ())})
+        pairs = sorted({int(n) for row in self.rows for n in row.cells.get("eval/pairs", ()) if n > 0})
         spread = f"mean ± standard deviation over {seeds} seeds; " if seeds > 1 else ""
-        held = f"{' or '.join(map(str, pairs))} held-out pairs; " if pairs else ""
+        held = f"{_counted(pairs)}; " if pairs else ""
         better = "largest" if self.objective.direction == "maximize" else "smallest"
         return [
             f"{spread}{held}* best: {better} {self.objective.metric}",
@@ -186,6 +187,12 @@ def _state(runs: Sequence[RunSpec], results: Sequence[RunResult]) -> str:
     if len(present) == 1:
         return present[0][0]
     return ", ".join(f"{n} {status}" for status, n in present)
+
+
+def _counted(pairs: Sequence[int]) -> str:
+    """What an accuracy on so few pairs is worth: sqrt(0.25 / n) is the largest standard error of a share of n."""
+    counts = " or ".join(map(str, pairs))
+    return f"{counts} held-out pairs, which leave an accuracy a standard error of {math.sqrt(0.25 / pairs[0]):.2f}"
 
 
 def _stats(values: Sequence[float]) -> tuple[float | str, float | str, int]:

@@ -86,9 +86,10 @@ def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Pat
         revision=revision,
         dtype=dtype,
         attn_implementation=_attention(config, dtype),
-        quantization_config=_nf4(config, dtype) if quantized else None,
         device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
         trust_remote_code=False,
+        # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
+        **({"quantization_config": _nf4(config, dtype)} if quantized else {}),
     )
     _keep_gradients_right_on_cpu(model)
     disable_dropout_in_model(model)

@@ -6,7 +6,6 @@ but, at its end, a bounded wait. What goes wrong is said once on stderr.
 
 import contextlib
 import hashlib
-import math
 import netrc
 import os
 import queue
@@ -47,12 +46,17 @@ def start(spec: RunSpec, config: RunConfig) -> Iterator[Tracker]:
         yield Tracker()
         return
     tracker = _Wandb(spec, config.tracking, mode)
-    failed = True
     try:
         yield tracker
-        failed = False
-    finally:
-        tracker.finish(failed)
+    except Exception:
+        tracker.finish(1)
+        raise
+    except BaseException:
+        # The process is being ended, and may be killed soon.
+        tracker.finish(1, patience_s=5)
+        raise
+    else:
+        tracker.finish(0)
 
 
 def resolve_mode(tracking: Tracking) -> Mode:
@@ -85,10 +89,10 @@ class _Wandb(Tracker):
         if values:
             self._told.put((step, dict(values)))
 
-    def finish(self, failed: bool) -> None:
-        """Let the thread tell the rest. Waits until it is done, at most as long as W&B's own limits together."""
-        self._told.put(int(failed))
-        self._thread.join(INIT_TIMEOUT_S + FINISH_TIMEOUT_S + 5)
+    def finish(self, exit_code: int, patience_s: float = INIT_TIMEOUT_S + FINISH_TIMEOUT_S + 5) -> None:
+        """Let the thread tell the rest, and wait for it, at most so long."""
+        self._told.put(exit_code)
+        self._thread.join(patience_s)
         if self._thread.is_alive():
             _say("W&B does not answer; what it has not got lies in the run's wandb/ folder")
 
@@ -97,7 +101,7 @@ class _Wandb(Tracker):
             run = self._begin(spec, tracking, mode)
             while not isinstance(told := self._told.get(), int):
                 step, values = told
-                run.log({name: value for name, value in values.items() if math.isfinite(value)}, step=step)
+                run.log(dict(values), step=step)
             run.finish(exit_code=told)
         except BaseException as error:
             _say(f"{_described(error)}; the run goes on without tracking")

@@ -5,6 +5,7 @@ Importing this module loads torch and trl and does nothing else, so that a fork 
 """
 
 import gc
+import math
 import shutil
 import sys
 import time
@@ -46,6 +47,10 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     except Exception as problem:
         traceback.print_exc(file=sys.stderr)
         status, error = "failed", _sentence(problem)
+    if torch.cuda.is_available():
+        # A trainer and its model refer to each other: the next run of this process needs their memory now.
+        gc.collect()
+        torch.cuda.empty_cache()
     return RunResult(
         run_id=spec.run_id,
         status=status,
@@ -85,8 +90,8 @@ def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
 
     progress.begin("evaluating")
     measured = evaluation.measure()
-    progress.report(ended.steps, measured)
     check_finite(measured)
+    progress.report(ended.steps, measured)
     if config.training.save_final:
         _save(policy, config, spec.folder)
     # They only serve to go on with training, which is over.
@@ -139,11 +144,12 @@ class _Progress:
         self._reporter.begin(phase, steps)
 
     def report(self, step: int, values: Mapping[str, float]) -> bool:
-        """True where the run is asked to stop."""
+        """True where the run is asked to stop. What is no finite number is None in the result, and told to nobody."""
+        finite = {name: value for name, value in values.items() if math.isfinite(value)}
         self.steps = step
-        self.metrics.update(values)
-        self.tracker.log(step, values)
-        return self._reporter.report(step, values)
+        self.metrics.update({name: finite.get(name) for name in values})
+        self.tracker.log(step, finite)
+        return self._reporter.report(step, finite)
 
 
 @dataclass(frozen=True)
@@ -157,9 +163,8 @@ class _Watch:
     def step(self, step: int) -> bool:
         due = self.every > 0 and step % self.every == 0
         measured = self.evaluation.measure() if due else {}
-        stop = self.progress.report(step, measured)
         check_finite(measured)
-        return stop
+        return self.progress.report(step, measured)
 
     def logged(self, step: int, values: Mapping[str, float]) -> bool:
         return self.progress.report(step, values)
@@ -189,9 +194,16 @@ def _sentence(problem: Exception) -> str:
 
 def _versions(config: Mapping[str, Any]) -> dict[str, str]:
     packages = ["torch", "transformers", "trl", "peft"]
-    if dict(config.get("quantization", {})).get("kind") == "nf4":
+    if "bitsandbytes" in sys.modules and _in_4_bits(config):
         packages.append("bitsandbytes")
     return {"python": sys.version.split()[0]} | {name: version(name) for name in packages}
+
+
+def _in_4_bits(config: Mapping[str, Any]) -> bool:
+    # What failed its check may have any form.
+    quantization, model = config.get("quantization"), config.get("model")
+    nf4 = isinstance(quantization, Mapping) and quantization.get("kind") == "nf4"
+    return nf4 or (isinstance(model, Mapping) and model.get("prequantized") is True)
 
 
 # The trainer collects garbage before its first step, going over all that torch and trl have made at import: a quarter

@@ -105,12 +105,8 @@ def total_steps(config: RunConfig, pairs: int) -> int:
 def _dpo(training: Training) -> Any:
     config, reference = training.config, training.reference
     assert reference is not None
-    args = DPOConfig(
-        **_arguments(training),
-        **METHODS[config.method.name].fixed,
-        beta=config.strength,
-        max_length=None,
-    )
+    fixed = METHODS[config.method.name].fixed
+    args = DPOConfig(**_arguments(training), **fixed, beta=config.strength, max_length=None, disable_dropout=False)
     trainer = _DPO(
         rows=[
             {
@@ -124,7 +120,7 @@ def _dpo(training: Training) -> Any:
                 training.pairs, reference.chosen_logps.tolist(), reference.rejected_logps.tolist(), strict=True
             )
         ],
-        args=args,
+        args=_on_one_gpu(args),
         model=training.policy.model,
         # Without one, TRL would load a second model from disk, or copy the adapter.
         ref_model=_stand_in(),
@@ -142,7 +138,9 @@ def _orpo(training: Training) -> Any:
             | _labelled("rejected", pair.prompt_ids, pair.rejected_ids)
             for pair in training.pairs
         ),
-        args=ORPOConfig(**_arguments(training), beta=training.config.strength, disable_dropout=False),
+        args=_on_one_gpu(
+            ORPOConfig(**_arguments(training), beta=training.config.strength, disable_dropout=False),
+        ),
         model=training.policy.model,
         processing_class=training.policy.tokenizer,
     )
@@ -157,7 +155,7 @@ def _sft(training: Training) -> Any:
             }
             for pair in training.pairs
         ],
-        args=SFTConfig(**_arguments(training), max_length=None),
+        args=_on_one_gpu(SFTConfig(**_arguments(training), max_length=None)),
         model=training.policy.model,
         processing_class=training.policy.tokenizer,
     )
@@ -215,6 +213,13 @@ def _arguments(training: Training) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": "none",
     }
+
+
+def _on_one_gpu(args: Any) -> Any:
+    """Where several GPUs are visible, the trainer would spread batches over all, and TRL refuse."""
+    if args.n_gpu > 1:
+        args._n_gpu = 1
+    return args
 
 
 def _stand_in() -> LlamaForCausalLM:

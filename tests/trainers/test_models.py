@@ -13,7 +13,7 @@ from trainers import world
 from trainers.config import RunConfig, check
 from trainers.errors import InvalidInput
 from trainers.evaluate import score
-from trainers.models import load_policy, load_tokenizer, weights_dtype
+from trainers.models import load_base, load_policy, load_tokenizer, weights_dtype
 from trainers.reference import reference_scores
 
 FULL = {"kind": "none"}
@@ -129,6 +129,19 @@ def test_in_4_bits_embeddings_and_head_are_not_blown_up(cache_dir: Path) -> None
     dtypes = {name: weight.dtype for name, weight in load_policy(nf4(cache_dir), cache_dir).model.named_parameters()}
     assert {dtype for name, dtype in dtypes.items() if "proj.base_layer" in name} == {torch.uint8}
     assert {dtype for name, dtype in dtypes.items() if "lora_" in name} == {torch.float32}
+
+
+def test_a_checkpoint_stored_in_4_bits_is_loaded_as_it_is(cache_dir: Path, tmp_path: Path) -> None:
+    base = load_base(nf4(cache_dir), str(world.policy(cache_dir)), None, cache_dir)
+    base.save_pretrained(tmp_path)
+    load_tokenizer(nf4(cache_dir), cache_dir).save_pretrained(tmp_path)
+    quantization = {"kind": "nf4", "double_quant": True}
+    asked = config(model__path=str(tmp_path), model__prequantized=True, quantization=quantization)
+    policy = load_policy(asked, cache_dir)
+    types = {type(module).__name__ for name, module in policy.model.named_modules() if name.endswith("base_layer")}
+    assert types == {"Linear4bit"}
+    ours, theirs = (score(model, PAIRS, 2, policy.pad_id) for model in (policy.model, base))
+    assert torch.equal(ours.chosen_logps, theirs.chosen_logps)
 
 
 def test_the_reference_is_the_start_whatever_the_adapter_has_become(cache_dir: Path) -> None:

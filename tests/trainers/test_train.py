@@ -173,6 +173,14 @@ def test_a_killed_run_goes_on_from_its_newest_whole_checkpoint(tmp_path: Path, c
     assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
 
 
+def test_a_run_stopped_at_its_last_step_has_only_to_be_evaluated(tmp_path: Path, cache_dir: Path) -> None:
+    whole = run(tmp_path / "whole", cache_dir)
+    assert run(tmp_path / "parts", cache_dir, Recorder(stop_at=8)).status == "cancelled"
+    parts = run(tmp_path / "parts", cache_dir)
+    assert (parts.status, parts.steps) == ("completed", 8)
+    assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
+
+
 def test_no_more_checkpoints_are_kept_than_asked_for(tmp_path: Path, cache_dir: Path) -> None:
     run(tmp_path, cache_dir, Recorder(stop_at=7), training__save_steps=1, training__keep_checkpoints=2)
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
