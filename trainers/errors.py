@@ -1,8 +1,9 @@
 """What can go wrong in training, by who can mend it.
 
-    TrainersError
-    ├── InvalidInput      the user's config, data or model cannot be trained on; carries every fault found
-    └── NonFiniteLoss     the loss is NaN or infinite; the run stops at once
+TrainersError
+├── InvalidInput      the user's config, data or model cannot be trained on; carries every fault found
+├── NonFiniteLoss     the loss is NaN or infinite; the run stops at once
+└── NonFiniteMetric   an evaluation gave NaN or infinity (trainers.evaluate)
 """
 
 from collections.abc import Sequence

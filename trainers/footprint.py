@@ -177,9 +177,9 @@ def _quantised(config: RunConfig) -> bool:
 
 
 def _dtype_bytes(config: RunConfig, *, gpu: bool) -> int:
-    """Of a weight that is not quantised; on a CPU, auto means fp32."""
+    """Of a weight that is not quantised; auto means fp32 on a CPU, and for weights that are trained themselves."""
     dtype = config.model.dtype
-    return (2 if gpu else 4) if dtype == "auto" else BYTES[dtype]
+    return (2 if gpu and isinstance(config.peft, LoRA) else 4) if dtype == "auto" else BYTES[dtype]
 
 
 def _weight_bytes(config: RunConfig, *, gpu: bool) -> float:
