@@ -19,7 +19,7 @@ from orchestrator.plan import Plan, make_plan, make_settings
 from orchestrator.progress import State, log, one_line, progress
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
 from orchestrator.study import Study, by_trial, clock
-from orchestrator.table import make_table
+from orchestrator.table import Table, make_table
 from sweeps.grid import GridSweeper
 from trainers.footprint import Machine
 from trainers.spec import RunResult, RunSpec
@@ -89,9 +89,20 @@ def _work(
         with contextlib.closing(watcher), _signals(study):
             study.carry_out()
     table = make_table(runs, study.results, list(record.space), objective)
-    table.write(folder)
-    console.print(table.rich(console.width))
+    _show(table, console)
+    try:
+        table.write(folder)
+    except OSError as error:
+        told = f"table.md and table.csv could not be written: {error.strerror or error}"
+        console.print(told, style="red", highlight=False, markup=False)
     return _closing_words(folder, specs, study, console)
+
+
+def _show(table: Table, console: Console) -> None:
+    shown, hidden = table.rich(console.width)
+    console.print(shown)
+    for line in [*table.captions(), *hidden]:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: Console) -> int:
@@ -175,7 +186,7 @@ def _status(root: Path, console: Console) -> int:
     objective = Objective(settings.objective.metric, settings.objective.direction)
     console.print(f"{record.name}: {record.command}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"held by {who}" if who else "no controller works on it", highlight=False, markup=False)
-    console.print(make_table(by_trial(specs), results, list(record.space), objective).rich(console.width))
+    _show(make_table(by_trial(specs), results, list(record.space), objective), console)
     if who:
         for spec in specs:
             if spec.run_id not in results and spec.folder.heartbeat.exists():

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from orchestrator.config import (
     study_settings,
 )
 from orchestrator.errors import BadCommand
-from orchestrator.store import StudyFolder
+from orchestrator.store import BYTES_A_RUN, StudyFolder
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
 from trainers.config import RunConfig, check, mended
@@ -36,9 +37,6 @@ from trainers.data import DataReport, inspect
 from trainers.errors import InvalidInput
 from trainers.footprint import Estimate, Machine, check_model, estimate
 from trainers.spec import RunSpec
-
-# A run's metrics, log and adapter; checkpoints of a big model ask for more, which nobody can foresee to the byte.
-_BYTES_A_RUN = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -234,7 +232,7 @@ def _assemble(
     identity = _identity(planned)
     name = settings.study or _name(planned, identity)
     folder = StudyFolder(Path(settings.output_root).expanduser().resolve() / name)
-    faults.add(_NO_TRIAL, _room_for(folder.root, len(planned) * _BYTES_A_RUN))
+    faults.add(_NO_TRIAL, _room_for(folder.root, len(planned) * BYTES_A_RUN))
     faults.raise_if_any()  # before the next, whose answer depends on the runs being what the user wants
     faults.add(_NO_TRIAL, _held_by_another(folder, name, identity))
     faults.raise_if_any()
@@ -254,6 +252,7 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
         fingerprint=run.fingerprint,
         run_dir=folder.root,
         cache_dir=cache_dir,
+        tracking_id=secrets.token_hex(8),
     )
     return spec.at(folder.run(spec.run_id))
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import fcntl
 import os
+import shutil
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ from orchestrator.errors import NoStudy, StudyHeld
 from trainers.files import read_json, write_json, write_whole
 from trainers.spec import RunFolder, RunResult, RunSpec
 
+# A run's metrics, log and adapter; checkpoints of a big model ask for more, which nobody can foresee to the byte.
+BYTES_A_RUN = 2 << 20
 LEASE_BEAT_S = 5.0
 # A controller on another machine that has not been heard of for so long is taken for dead.
 LEASE_STALE_S = 60.0
@@ -119,6 +122,13 @@ class StudyFolder:
             raise NoStudy(
                 f"{error}: the study cannot go on; run its command again, which is in {self.command}"
             ) from None
+
+    def has_room(self) -> bool:
+        """Whether another run may be started: on a full disk each would fail, one after another."""
+        try:
+            return shutil.disk_usage(self.root).free >= BYTES_A_RUN
+        except OSError:
+            return True  # whatever it is, the run will tell
 
     def result(self, run_id: str) -> RunResult | None:
         """How a run ended, or None."""

@@ -119,6 +119,9 @@ class Study:
 
     def _submit(self) -> None:
         while self._queue and not self._stopping and len(self._active) < self._launcher.capacity:
+            if not self._folder.has_room():
+                self.stop(f"the disk of {self._folder.root} is full")
+                return
             spec = self._queue.popleft()
             self._observer.started(spec)
             try:

@@ -94,20 +94,20 @@ class Table:
                 at = 2 + len(self.swept) + [metric for metric, _, _ in self.columns].index(self.objective.metric)
                 cells[at] = f"**{cells[at]}**"
             lines.append("| " + " | ".join(cells) + " |")
-        return "\n".join([*lines, "", *self._captions(), *map(_markdown_safe, self._notes())]) + "\n"
+        below = [*self.captions(), *map(_markdown_safe, self._notes())]
+        return "\n".join([*lines, "", "\n\n".join(below)]) + "\n"
 
-    def rich(self, width: int) -> RichTable:
-        """The table for a terminal of so many columns; where it is too narrow, metrics are left to table.md."""
+    def rich(self, width: int) -> tuple[RichTable, list[str]]:
+        """The table for a terminal of so many columns; and what is left to table.md where it is too narrow."""
         for shown in range(len(self.columns), 0, -1):
             table = self._rich(shown)
             if Measurement.get(_MEASURED, _MEASURED.options, table).maximum <= width:
                 break
-        return table
+        hidden = [metric for metric, _, _ in self.columns[shown:]]
+        return table, [f"not shown for want of width: {', '.join(hidden)} (see table.md)"] if hidden else []
 
     def _rich(self, shown: int) -> RichTable:
-        hidden = [metric for metric, _, _ in self.columns[shown:]]
-        more = [f"not shown for want of width: {', '.join(hidden)} (see table.md)"] if hidden else []
-        table = RichTable(box=box.SIMPLE_HEAD, caption="\n".join([*self._captions(), *more]), caption_justify="left")
+        table = RichTable(box=box.SIMPLE_HEAD)
         for heading in ["trial", *self.swept, "state"]:
             table.add_column(heading, no_wrap=True)
         for _, heading, _ in self.columns[:shown]:
@@ -126,19 +126,21 @@ class Table:
         seconds = f"{statistics.fmean(row.seconds):.1f} s" if row.seconds else ""
         return [str(row.number), *(_scalar(row.params.get(key)) for key in self.swept), row.state, *metrics, seconds]
 
-    def _captions(self) -> list[str]:
+    def captions(self) -> list[str]:
+        """What the numbers are, a line each."""
         seeds = max((len(values) for row in self.rows for values in row.cells.values()), default=0)
         pairs = sorted({int(n) for row in self.rows for n in row.cells.get("eval/pairs", ()) if n > 0})
         spread = f"mean ± standard deviation over {seeds} seeds; " if seeds > 1 else ""
         held = f"{_counted(pairs)}; " if pairs else ""
         better = "largest" if self.objective.direction == "maximize" else "smallest"
         return [
-            f"{spread}{held}* best: {better} {self.objective.metric}",
+            f"{spread}{held}".rstrip("; ") or "nothing measured yet",
+            f"* best: {better} {self.objective.metric}",
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
         ]
 
     def _notes(self) -> list[str]:
-        return [f"\ntrial {row.number}: {row.note}" for row in self.rows if row.note]
+        return [f"trial {row.number}: {row.note}" for row in self.rows if row.note]
 
 
 def make_table(

@@ -85,6 +85,8 @@ class RunSpec:
     fingerprint: str
     run_dir: Path
     cache_dir: Path
+    # The run's id at W&B: of its own for each study that is made, and the same at each attempt.
+    tracking_id: str = ""
 
     @property
     def run_id(self) -> str:

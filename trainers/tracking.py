@@ -76,7 +76,7 @@ def resolve_mode(tracking: Tracking) -> Mode:
 
 def wandb_id(spec: RunSpec) -> str:
     """The run's id at W&B, the same at every attempt, so that a run that goes on later is one run there."""
-    return hashlib.sha256(f"{spec.study}/{spec.run_id}".encode()).hexdigest()[:16]
+    return spec.tracking_id or hashlib.sha256(f"{spec.study}/{spec.run_id}".encode()).hexdigest()[:16]
 
 
 class _Wandb(Tracker):

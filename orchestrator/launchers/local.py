@@ -21,7 +21,7 @@ from orchestrator.launchers.base import Job
 from orchestrator.launchers.fork_server import Begin, Begun, Ended, Stop, command
 from orchestrator.launchers.machine import gpu_ids, slots
 from orchestrator.reporter import last_metrics
-from orchestrator.worker import BUSY, TRAIN
+from orchestrator.worker import BUSY, TRAIN, UNWRITTEN
 from trainers.spec import RunFolder, RunResult, RunSpec, Status
 
 __all__ = ["LocalJob", "LocalLauncher", "gpu_ids", "slots"]
@@ -312,7 +312,9 @@ def _how_it_died(job: LocalJob, code: int) -> str:
 
 def _death(code: int, log: IO[bytes] | None = None, log_began: int = 0) -> str:
     """-9 -> "killed by signal 9 (out of memory?)", and the end of what it said."""
-    if code >= 0:
+    if code == UNWRITTEN:
+        how = "its result could not be written (is the disk full?)"
+    elif code >= 0:
         how = f"exited with code {code}"
     elif code == -signal.SIGKILL:
         how = "killed by signal 9 (out of memory?)"

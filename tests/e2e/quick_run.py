@@ -3,6 +3,7 @@
 import json
 import time
 
+from trainers.files import write_whole
 from trainers.spec import Reporter, RunResult, RunSpec
 
 STEPS = 10
@@ -18,7 +19,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     for step in range(start + 1, STEPS + 1):
         time.sleep(0.02)
         if reporter.report(step, {"train/loss": 1 / step}):
-            saved.write_text(str(step))
+            write_whole(saved, str(step))
             return RunResult(spec.run_id, "cancelled", spec.params, steps=step)
     accuracy = float(json.dumps(spec.config["method"].get("beta", 0.5)))
     metrics = {"eval/reward_accuracy": accuracy, "eval/pairs": 10.0}
