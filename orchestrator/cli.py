@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from orchestrator.errors import BadCommand, OrchestratorError
+from orchestrator.wording import one_line
 
 VERBS = ("run", "plan", "status", "resume", "cancel")
 _OF_A_STUDY = ("status", "resume", "cancel")
@@ -47,6 +48,9 @@ def main(argv: Sequence[str]) -> int:
         return commands.carry_out(command, argv)
     except OrchestratorError as error:
         return _refuse(error)
+    except KeyboardInterrupt:
+        print("stopped before anything was started", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): not our fault, and not worth a trace.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,22 +64,26 @@ def parse(argv: Sequence[str]) -> Command:
     unknown = [word for word in words if word.startswith("-")]
     overrides = [*flags.words, *(word for word in words if word not in unknown)]
     faults = [f"{word}: no such option; see --help" for word in unknown]
-    verb = overrides.pop(0) if overrides and "=" not in overrides[0] and overrides[0][0] not in "~+" else "run"
-    if verb not in VERBS:
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        faults.append(f"{verb}: no such verb; {hint}(verbs: {', '.join(VERBS)}; overrides have the form key=value)")
-    folder = None
-    if verb in _OF_A_STUDY:
-        folders = [word for word in overrides if "=" not in word]
-        overrides = [word for word in overrides if "=" in word]
-        if len(folders) != 1:
-            faults.append(f"{verb}: needs the folder of one study: python -m orchestrator {verb} outputs/STUDY")
-        folder = Path(folders[0]) if folders else None
+    bare = [word for word in overrides if "=" not in word and word[:1] not in ("~", "+")]
+    overrides = [word for word in overrides if word not in bare]
+    # The verb may stand anywhere; what else has no "=" is a folder, or a slip.
+    verb = next((word for word in bare if word in VERBS), "run")
+    bare.remove(verb) if verb in bare else None
+    if verb not in _OF_A_STUDY:
+        faults += [_no_verb(word) for word in bare]
+    elif len(bare) != 1:
+        faults.append(f"{verb}: needs the folder of one study: python -m orchestrator {verb} outputs/STUDY")
+    folder = Path(bare[0]) if verb in _OF_A_STUDY and bare else None
     if faults:
         raise BadCommand(faults)
     about = _about_flags(flags)
     return Command(verb, tuple(overrides), flags.multirun, flags.config_name, flags.config_dir, folder, about)
+
+
+def _no_verb(word: str) -> str:
+    near = difflib.get_close_matches(word, VERBS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"{one_line(word)!r}: no such verb; {hint}(verbs: {', '.join(VERBS)}; overrides have the form key=value)"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,15 +134,16 @@ def _about(command: Command) -> int:
     if command.about == ("--shell-completion",) and command.overrides == ("install=bash",):
         print(bash_script())
         return 0
+    folder = ["--config-dir", command.config_dir] if command.config_dir else []
+    where = [*folder, "--config-name", command.config_name]
     if command.about == ("--shell-completion",):
-        os.environ["COMP_LINE"] = for_hydra(os.environ.get("COMP_LINE", ""))
+        os.environ["COMP_LINE"], where = for_hydra(os.environ.get("COMP_LINE", ""))
     import hydra
 
     from orchestrator.config import CONF
 
-    folder = ["--config-dir", command.config_dir] if command.config_dir else []
-    sys.argv = ["orchestrator", *command.about, *folder, "--config-name", command.config_name, *command.overrides]
-    hydra.main(config_path=str(CONF), version_base="1.3")(lambda _: None)()
+    sys.argv = ["orchestrator", *command.about, *where, *command.overrides]
+    hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(lambda _: None)()
     return 0
 
 

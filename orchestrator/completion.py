@@ -4,6 +4,8 @@ eval "$(python -m orchestrator --shell-completion install=bash)"
 python -m orchestrator method=o<TAB>  ->  method=orpo
 """
 
+import itertools
+
 from orchestrator.cli import VERBS
 
 _SCRIPT = r"""
@@ -28,12 +30,14 @@ def bash_script() -> str:
     return _SCRIPT.strip()
 
 
-def for_hydra(line: str) -> str:
-    """The typed line as Hydra's completion expects it: the program's name, then overrides alone.
+def for_hydra(line: str) -> tuple[str, list[str]]:
+    """The typed line as Hydra's completion expects it, overrides alone, and the flags that say where options are.
 
-    "python -m orchestrator plan method=dpo -m model=t" -> "orchestrator method=dpo model=t"
+    "python -m orchestrator plan -cd mine -m model=t" -> ("orchestrator model=t", ["--config-dir", "mine"])
     """
     words = line.partition(" -m orchestrator")[2].split(" ")
-    last = words[-1] if words else ""
-    kept = [word for word in words[:-1] if "=" in word and word not in VERBS]
-    return " ".join(["orchestrator", *kept, last])
+    *before, last = words
+    kept = [word for word in before if "=" in word and word not in VERBS]
+    flags = {"-cd": "--config-dir", "--config-dir": "--config-dir", "-cn": "--config-name"}
+    given = [(flags[flag], value) for flag, value in itertools.pairwise(before) if flag in flags]
+    return " ".join(["orchestrator", *kept, last]), [word for pair in given for word in pair]

@@ -13,26 +13,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import yaml
 from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from orchestrator.errors import BadCommand
+from orchestrator.wording import one_line
 from sweeps.types import Scalar
 from trainers.config import Count, RunConfig, Section, describe, unknown_key
 from trainers.methods import METHODS
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 RUN_SECTIONS = tuple(RunConfig.model_fields)
+# What Hydra lets through from a config file that is broken in whatever way.
+COMPOSE_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    ValueError,  # also of text that is not UTF-8
+    TypeError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+    OSError,
+)
 # Names for the strength on the command line, besides beta: papers call ORPO's lambda and IPO's tau.
 STRENGTHS = ("beta", *sorted({m.strength for m in METHODS.values() if m.strength} - {"beta"}))
 _SHORTCUTS = (*STRENGTHS, "epochs")
+
+
+# What carries out a run: a function that takes a RunSpec and a Reporter, and returns a RunResult.
+Target = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
 
 
 class LocalSettings(Section):
@@ -44,7 +64,7 @@ class LocalSettings(Section):
     runs_per_gpu: Count
     timeout_min: Annotated[float, Field(gt=0)] | None
     grace_s: Annotated[float, Field(ge=0)]
-    target: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    target: Target
     preload: list[str]
 
 
@@ -52,6 +72,7 @@ class InlineSettings(Section):
     """Runs go on in the controller itself."""
 
     kind: Literal["inline"]
+    target: Target
 
 
 class GridSettings(Section):
@@ -67,13 +88,18 @@ class ObjectiveSettings(Section):
     direction: Literal["maximize", "minimize"]
 
 
+def _as_typed(value: Any) -> Any:
+    """study=1 means the name 1."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class StudySettings(Section):
     """What concerns the study as a whole, and so must be the same for each of its trials."""
 
     launcher: LocalSettings | InlineSettings = Field(discriminator="kind")
     sweeper: GridSettings
     objective: ObjectiveSettings
-    study: Annotated[str, Field(pattern=r"^[\w.+-]{1,100}$")] | None
+    study: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$"), BeforeValidator(_as_typed)] | None
     output_root: str
     cache_dir: str | None
     fail_fast: bool
@@ -89,7 +115,8 @@ class Sweep:
 
     def override(self, value: Scalar) -> str:
         """The override that sets the key to one of its values."""
-        return f"{self.key}={self.texts[self.values.index(value)]}"
+        place = next(i for i, own in enumerate(self.values) if own == value and type(own) is type(value))
+        return f"{self.key}={self.texts[place]}"
 
 
 @dataclass(frozen=True)
@@ -128,13 +155,21 @@ class Source:
 
 @contextlib.contextmanager
 def composer(source: Source) -> Iterator["Composer"]:
-    """Opens the config folders; raises BadCommand where the user's own is missing."""
-    folder = source.config_dir
-    if folder is not None and not Path(folder).is_dir():
-        raise BadCommand([f"-cd {folder}: no such folder"])
+    """Opens the config folders, the user's own as Hydra's -cd does; raises BadCommand where that is missing."""
+    search_path = create_config_search_path(str(CONF))
+    if source.config_dir is not None:
+        folder = Path(source.config_dir).expanduser()
+        if not folder.is_dir():
+            raise BadCommand([f"-cd {source.config_dir}: no such folder"])
+        # Before ours, so that -cn finds the user's; an option of the same name is the user's too.
+        search_path.prepend(provider="command-line", path=f"file://{folder.resolve()}")
+    version.setbase("1.3")
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    Hydra.create_main_hydra2(task_name="orchestrator", config_search_path=search_path)
+    try:
         yield Composer(source)
+    finally:
+        GlobalHydra.instance().clear()
 
 
 @dataclass(frozen=True)
@@ -150,9 +185,6 @@ class Composer:
 
     def __init__(self, source: Source) -> None:
         self._name = source.config_name
-        self._searchpath = []
-        if source.config_dir is not None:
-            self._searchpath = [f"hydra.searchpath=['file://{Path(source.config_dir).resolve()}']"]
         self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         self._bases: dict[tuple[str, ...], _Base] = {}
@@ -172,7 +204,7 @@ class Composer:
                 else:
                     faults.append(_continuous(parsed))
             except (HydraException, ValueError) as error:
-                faults.append(f"{text!r} is not an override of the form key=value: {_reason(error)}")
+                faults.append(f"{one_line(repr(text))} is not an override of the form key=value: {_reason(error)}")
         faults += [f"{sweep.key}: sweeps over nothing: no value matches" for sweep in sweeps if not sweep.texts]
         faults += _given_twice([*(self._parsed(text).get_key_element() for text in fixed), *(s.key for s in sweeps)])
         return Parsed(fixed, [sweep for sweep in sweeps if sweep.texts], faults)
@@ -193,6 +225,19 @@ class Composer:
             config = _plain(whole)
         given = [self._parsed(text).key_or_group for text in (*fixed, *swept)]
         return Composed(config, [*faults, *settle_shortcuts(config, given)])
+
+    def changed(self, config: Mapping[str, Any], overrides: Sequence[str]) -> Composed:
+        """A config that was composed before, with some values changed."""
+        plain, faults = copy.deepcopy(dict(config)), []
+        for text in overrides:
+            override = self._parsed(text)
+            changed = _with_values(plain, [override])
+            if changed is None:
+                parent = override.key_or_group.rpartition(".")[0]
+                node = plain.get(parent, {}) if parent else plain
+                faults.append(unknown_key(override.key_or_group, node if isinstance(node, dict) else []))
+            plain = plain if changed is None else changed
+        return Composed(plain, faults)
 
     def _parsed(self, text: str) -> Override:
         return self._parser.parse_overrides([text])[0]
@@ -215,7 +260,7 @@ class Composer:
         while True:
             try:
                 return self._compose(overrides), faults
-            except (HydraException, OmegaConfBaseException) as error:
+            except COMPOSE_ERRORS as error:
                 culprit = self._culprit(overrides, error)
                 faults.append(self._explain(error, culprit))
                 if culprit is None:
@@ -223,7 +268,7 @@ class Composer:
                 overrides = [text for text in overrides if text != culprit]
 
     def _compose(self, overrides: Sequence[str]) -> DictConfig:
-        return cast(DictConfig, hydra_compose(self._name, [*self._searchpath, *overrides]))
+        return cast(DictConfig, hydra_compose(self._name, list(overrides)))
 
     def _culprit(self, overrides: Sequence[str], error: Exception) -> str | None:
         """The override that the error names, or else the one without which it goes away."""
@@ -234,23 +279,37 @@ class Composer:
         for text in overrides:
             try:
                 self._compose([other for other in overrides if other != text])
-            except (HydraException, OmegaConfBaseException):
+            except COMPOSE_ERRORS:
                 continue
             return text
         return None
 
     def _explain(self, error: Exception, culprit: str | None) -> str:
-        lines = [line.strip() for line in str(error).split("\n")]
+        reason = one_line(str(error)) or type(error).__name__
         if culprit is None:
-            return f"the config does not compose: {' '.join(lines)}"
-        key = self._parsed(culprit).key_or_group
+            return f"the config does not compose: {reason}"
+        override = self._parsed(culprit)
+        key, value = override.key_or_group, override.value()
         if key in self._groups:
             options = GlobalHydra.instance().config_loader().get_group_options(key)
-            return f"{culprit}: no such option; valid are {', '.join(options)}"
+            if value not in options:
+                return f"{one_line(culprit)}: no such option; valid are {', '.join(options)}"
+            if "Could not override" in reason:
+                return f"{culprit}: not in the defaults list; write +{culprit}"
+            return f"{culprit}: its file does not compose: {reason}"
         if "not in struct" in repr(error.__cause__):
-            node = OmegaConf.select(self._compose([]), key.rpartition(".")[0]) if "." in key else self._compose([])
-            return unknown_key(key, map(str, node) if isinstance(node, DictConfig) else [])
-        return f"{culprit}: {lines[0]}"
+            return self._unknown(key)
+        return f"{one_line(culprit)}: {reason}"
+
+    def _unknown(self, key: str) -> str:
+        """Names the first part of a dotted key that is not there."""
+        node: Any = self._compose([])
+        parts = key.split(".")
+        for place, part in enumerate(parts):
+            if not isinstance(node, DictConfig) or part not in node:
+                return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, DictConfig) else [])
+            node = node[part]
+        return f"{key}: no such key of the option that was chosen"
 
 
 def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> list[str]:
@@ -260,15 +319,15 @@ def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> list[str]:
     What the command gives goes before what a file says. Returns what is wrong where two of them disagree.
     """
     shortcuts = {key: config.pop(key) for key in _SHORTCUTS if key in config}
-    method = config.get("method")
-    if not isinstance(method, dict) or method.get("name") not in METHODS:
+    method, training = config.get("method"), config.get("training")
+    if not isinstance(method, dict) or not isinstance(training, dict) or str(method.get("name")) not in METHODS:
         return []  # the schema will say what is wrong with it
     faults = _settle_strength(method, {key: shortcuts.get(key) for key in STRENGTHS}, given)
-    epochs, own = shortcuts.get("epochs"), config["training"]["epochs"]
+    epochs, own = shortcuts.get("epochs"), training.get("epochs")
     if epochs is not None and "training.epochs" in given and own != epochs:
         faults.append(f"epochs={epochs} and training.epochs={own} disagree: give one of them")
     elif epochs is not None:
-        config["training"]["epochs"] = epochs
+        training["epochs"] = epochs
     return faults
 
 
@@ -284,8 +343,8 @@ def _settle_strength(method: dict[str, Any], shortcuts: Mapping[str, Any], given
     if strength is None:
         return []  # beta makes no difference to sft: its trials are one and the same run
     if f"method.{strength}" in given:
-        named[f"method.{strength}"] = method[strength]
-    if len({float(v) if isinstance(v, int | float) else v for v in named.values()}) > 1:
+        named[f"method.{strength}"] = method.get(strength)
+    if len({repr(float(v) if isinstance(v, int | float) else v) for v in named.values()}) > 1:
         told = " and ".join(f"{key}={value}" for key, value in named.items())
         return [f"{told} disagree: they all mean the strength of method={name}; give one of them"]
     for value in named.values():
@@ -339,7 +398,7 @@ def _names(override: Override) -> tuple[str, str]:
 def _reason(error: Exception) -> str:
     """A parser's complaint without its repetition of the input and its lists of tokens."""
     lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See http"))]
-    return " ".join(lines).split(" expecting {")[0] or "it does not parse"
+    return one_line(" ".join(lines).split(" expecting {")[0]) or "it does not parse"
 
 
 def _sweep(override: Override) -> Sweep:
@@ -347,8 +406,9 @@ def _sweep(override: Override) -> Sweep:
     key = override.get_key_element()
     values = [OverridesParser.create().parse_overrides([f"{key}={text}"])[0].value() for text in texts]
     scalars = [v if isinstance(v, str | int | float | bool | None) else t for v, t in zip(values, texts, strict=True)]
-    unique = dict(zip(scalars, texts, strict=True))
-    return Sweep(key, tuple(unique.values()), tuple(unique))
+    # Told apart by type too: true is no 1.
+    unique = {(type(value) is bool, value): (value, text) for value, text in zip(scalars, texts, strict=True)}
+    return Sweep(key, tuple(text for _, text in unique.values()), tuple(value for value, _ in unique.values()))
 
 
 def _continuous(override: Override) -> str:

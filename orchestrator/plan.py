@@ -5,11 +5,12 @@
 Writes nothing. All faults of a command are told together, before anything expensive starts.
 """
 
-import functools
+import difflib
 import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,13 +30,18 @@ from orchestrator.config import (
     study_settings,
 )
 from orchestrator.errors import BadCommand
+from orchestrator.launchers.choose import describe
 from orchestrator.store import BYTES_A_RUN, StudyFolder
+from orchestrator.wording import one_line
+from orchestrator.worker import TRAIN
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
+from trainers import inputs, tracking
 from trainers.config import RunConfig, check, mended
 from trainers.data import DataReport, inspect
 from trainers.errors import InvalidInput
 from trainers.footprint import Estimate, Machine, check_model, estimate
+from trainers.metric_names import EVAL_METRICS
 from trainers.spec import RunSpec
 
 
@@ -66,30 +72,60 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         faults = _Faults(trials)
         faults.add_all(trials, [*parsed.faults, *_misplaced(parsed.sweeps, allowed=sweep)])
         settings = _settings(compose, parsed, faults)
-        planned = _composed(compose, parsed, trials, faults)
+        planned = _composed(compose, parsed, trials, settings.launcher.target, faults)
+    machine = machine.shared_by(getattr(settings.launcher, "runs_per_gpu", 1))
     reports = _inspect(planned, machine, _cache_dir(settings), faults)
-    return _assemble(settings, space, trials, planned, reports, machine, faults)
+    memory = _memory(planned, machine)
+    faults.add(_NO_TRIAL, _too_many_workers(settings, machine, memory))
+    return _assemble(settings, space, trials, planned, reports, memory, faults)
 
 
-def make_settings(overrides: Sequence[str], source: Source) -> StudySettings:
-    """The settings of a study alone, as some overrides make them. Raises BadCommand."""
+def _too_many_workers(settings: StudySettings, machine: Machine, memory: Mapping[str, Estimate]) -> Sequence[str]:
+    try:
+        describe(settings.launcher, machine, largest(memory))
+    except BadCommand as error:
+        return error.faults
+    return ()
+
+
+def largest(memory: Mapping[str, Estimate]) -> int | None:
+    """Bytes of the largest run, None where no model's size is known."""
+    return max((need.total for need in memory.values()), default=None)
+
+
+def changed_settings(settings: Mapping[str, Any], overrides: Sequence[str], source: Source) -> StudySettings:
+    """A study's settings with some of them changed; `launcher=...` takes another launcher with its defaults.
+
+    Raises BadCommand with every fault.
+    """
     with composer(source) as compose:
         parsed = compose.parse(overrides)
-        faults = _Faults([])
-        faults.add_all([_NO_TRIAL], [*parsed.faults, *_misplaced(parsed.sweeps, allowed=False)])
-        settings = _settings(compose, parsed, faults)
-    faults.raise_if_any()
-    return settings
+        if parsed.faults or parsed.sweeps:
+            raise BadCommand([*parsed.faults, *_misplaced(parsed.sweeps, allowed=False)])
+        groups = [text for text in parsed.fixed if text.startswith("launcher=")]
+        known = {**settings, "launcher": compose.compose(groups).sound()["launcher"]} if groups else settings
+        return study_settings(compose.changed(known, [text for text in parsed.fixed if text not in groups]).sound())
 
 
 def _settings(compose: Composer, parsed: Parsed, faults: "_Faults") -> StudySettings:
     """What concerns the study as a whole; where it is at fault, the defaults, so that the runs can be looked at."""
     composed = compose.compose(parsed.fixed, [s.override(s.values[0]) for s in parsed.sweeps])
     try:
-        return study_settings(composed.config)
+        settings = study_settings(composed.config)
+        faults.add_all([_NO_TRIAL], _unknown_metric(settings))
+        return settings
     except BadCommand as error:
         faults.add(_NO_TRIAL, error.faults)
         return study_settings(compose.compose([]).config)
+
+
+def _unknown_metric(settings: StudySettings) -> Iterable[str]:
+    """A slip in the objective would only show in a table without a best."""
+    metric = settings.objective.metric
+    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in EVAL_METRICS:
+        near = difflib.get_close_matches(metric, EVAL_METRICS, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(EVAL_METRICS)}, or train/...)"
 
 
 @dataclass(frozen=True)
@@ -111,7 +147,9 @@ def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
             yield f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept"
 
 
-def _composed(compose: Composer, parsed: Parsed, trials: Sequence[Trial], faults: "_Faults") -> list[_Planned]:
+def _composed(
+    compose: Composer, parsed: Parsed, trials: Sequence[Trial], target: str, faults: "_Faults"
+) -> list[_Planned]:
     """Every run's config, checked; one at fault is mended as far as can be, for what else may be wrong with it."""
     planned = []
     seeds = next((s for s in parsed.sweeps if s.key == "seed"), None)
@@ -127,7 +165,7 @@ def _composed(compose: Composer, parsed: Parsed, trials: Sequence[Trial], faults
                 faults.add(trial, error.faults)
                 config = mended(sections, run_sections(compose.compose([]).config))
             if config is not None:
-                planned.append(_Planned(trial, config, fingerprint(config)))
+                planned.append(_Planned(trial, config, fingerprint(config, target)))
     return planned
 
 
@@ -164,27 +202,10 @@ class _Faults:
 _NO_TRIAL = Trial(-1, {})
 
 
-def fingerprint(config: RunConfig) -> str:
-    """SHA-256, in hex, of what a run computes: its config without tracking, its local files by what they hold."""
-    identity = config.model_dump(by_alias=True, exclude={"tracking"})
-    for section, key in (("data", "path"), ("data", "eval_path"), ("model", "path"), ("reference", "path")):
-        path = identity[section].get(key)
-        if isinstance(path, str) and Path(path).exists():
-            identity[section][key] = _content(Path(path).resolve())
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-
-
-@functools.cache
-def _content(path: Path) -> str:
-    """What tells a file's or folder's content: a file's digest, or its files' names, sizes and times.
-
-    Weights are too large to be read for each command.
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    stats = [(entry.name, entry.stat()) for entry in os.scandir(path) if entry.is_file()]
-    return str(path) + str(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats))
+def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
+    """SHA-256, in hex, of what a run computes, and of what computes it where that is not ours."""
+    what = inputs.identity(config) if target == TRAIN else {**inputs.identity(config), "target": target}
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _inspect(
@@ -192,12 +213,18 @@ def _inspect(
 ) -> dict[str, DataReport | None]:
     """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
     reports: dict[str, DataReport | None] = {}
-    for runs in _grouped(planned, lambda c: (c.data, c.model.path, c.training.max_length, _batch(c))):
-        data = runs[0].config.data
+    for runs in _grouped(planned, lambda c: (c.data, c.model, c.training.max_length, _batch(c))):
+        config = runs[0].config
+        name = str(getattr(config.data, "path", config.data.kind))
         try:
-            reports[getattr(data, "path", data.kind)] = inspect(runs[0].config)
+            report = inspect(config)
+            if reports.get(name, report) != report:  # another tokenizer cuts other answers
+                name = f"{name} with model={config.model.name}, max_length={config.training.max_length}"
+            reports[name] = report
         except InvalidInput as error:
             faults.add_all((run.trial for run in runs), error.faults)
+    for runs in _grouped(planned, lambda c: c.tracking):
+        faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
     for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
         faults.add_all((run.trial for run in runs), check_model(runs[0].config, machine, cache_dir))
     return reports
@@ -216,8 +243,18 @@ def _batch(config: RunConfig) -> int:
 
 
 def _cache_dir(settings: StudySettings) -> Path:
-    given = settings.cache_dir or os.environ.get("PREFSWEEP_CACHE")
-    return Path(given).expanduser().resolve() if given else Path.home() / ".cache" / "prefsweep"
+    given = settings.cache_dir or os.environ.get("PREFSWEEP_CACHE") or "~/.cache/prefsweep"
+    return _path("cache_dir", given)
+
+
+def _path(key: str, given: str) -> Path:
+    """The absolute path that a user means. Raises BadCommand where there can be none."""
+    try:
+        path = Path(given).expanduser().resolve()
+        path.exists()  # asks the file system, which may refuse the very name
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BadCommand([f"{key}={one_line(given)}: {getattr(error, 'strerror', None) or error}"]) from None
+    return path
 
 
 def _assemble(
@@ -226,19 +263,19 @@ def _assemble(
     trials: Sequence[Trial],
     planned: Sequence[_Planned],
     reports: Mapping[str, DataReport | None],
-    machine: Machine,
+    memory: Mapping[str, Estimate],
     faults: "_Faults",
 ) -> Plan:
     identity = _identity(planned)
     name = settings.study or _name(planned, identity)
-    folder = StudyFolder(Path(settings.output_root).expanduser().resolve() / name)
+    folder = StudyFolder(_path("output_root", settings.output_root) / name)
     faults.add(_NO_TRIAL, _room_for(folder.root, len(planned) * BYTES_A_RUN))
     faults.raise_if_any()  # before the next, whose answer depends on the runs being what the user wants
-    faults.add(_NO_TRIAL, _held_by_another(folder, name, identity))
+    faults.add(_NO_TRIAL, _held_by_another(folder, name, identity, planned))
     faults.raise_if_any()
     cache_dir = _cache_dir(settings)
     runs = [_spec(run, name, folder, cache_dir) for run in planned]
-    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, _memory(planned, machine))
+    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, memory)
 
 
 def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:
@@ -248,11 +285,12 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
         seed=run.config.seed,
         method=run.config.method.name,
         params=run.trial.params,
-        config=run.config.model_dump(by_alias=True),
+        config=inputs.resolved(run.config),
         fingerprint=run.fingerprint,
         run_dir=folder.root,
         cache_dir=cache_dir,
         tracking_id=secrets.token_hex(8),
+        inputs=inputs.digests(run.config),
     )
     return spec.at(folder.run(spec.run_id))
 
@@ -276,7 +314,7 @@ def _identity(planned: Sequence[_Planned]) -> str:
 
 def _name(planned: Sequence[_Planned], identity: str) -> str:
     def distinct(part: Callable[[Any], str]) -> str:
-        names = list(dict.fromkeys(part(run.config) for run in planned))
+        names = list(dict.fromkeys(_plain(part(run.config)) for run in planned))
         return "-".join(names[:4]) + ("-etc" if len(names) > 4 else "")
 
     return "_".join(
@@ -287,6 +325,11 @@ def _name(planned: Sequence[_Planned], identity: str) -> str:
             identity[:6],
         )
     )
+
+
+def _plain(name: str) -> str:
+    """A name as a folder may have it."""
+    return re.sub(r"[^\w+-]+", "-", name)[:30].strip("-") or "x"
 
 
 def _room_for(root: Path, needed_bytes: int) -> Iterable[str]:
@@ -305,11 +348,16 @@ def _room_for(root: Path, needed_bytes: int) -> Iterable[str]:
         )
 
 
-def _held_by_another(folder: StudyFolder, name: str, identity: str) -> Iterable[str]:
+def _held_by_another(folder: StudyFolder, name: str, identity: str, planned: Sequence[_Planned]) -> Iterable[str]:
     record = folder.record()
-    if record is not None and record.identity != identity:
+    if record is None or record.identity == identity:
+        return
+    what_changed = inputs.changed(planned[0].config, folder.specs(record)[0].inputs) if record.runs else []
+    if what_changed:
+        yield f"study={name}: {folder.root} was made on other inputs: {'; '.join(what_changed)}"
+    else:
         yield (
-            f"study={name}: {folder.root} holds another study ({record.command}); "
+            f"study={name}: {folder.root} holds another study ({one_line(record.command)}); "
             "give this one another name, or use resume to go on with that one"
         )
 

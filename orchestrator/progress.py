@@ -3,9 +3,11 @@
 Both read the run folders of the runs under way, and so show the same for every launcher.
 """
 
+import contextlib
 import json
 import os
 import statistics
+import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,12 +23,39 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.store import StudyFolder
-from orchestrator.study import clock
+from orchestrator.wording import clock, duration, one_line
 from trainers.files import read_json
 from trainers.spec import RunResult, RunSpec
 
 _TAIL_BYTES = 4096
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "pruned": "cyan"}
+
+
+class Screen(Console):
+    """A console whose reader may go away (`| head`, a closed terminal): it falls silent, and the study goes on."""
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """As rich prints, until that fails for good."""
+        try:
+            super().print(*args, **kwargs)
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        """Nobody reads any more."""
+        self.quiet = True
+        # What is left in buffers must not fail when the interpreter ends.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def screen() -> Screen:
+    """The user's terminal; a pipe or a file has no width, and there a table gets what it needs."""
+    with contextlib.suppress(AttributeError, ValueError):
+        # A terminal that cannot show ± or Δ shows something else, and no traceback.
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    made = Screen()
+    return made if made.is_terminal or "COLUMNS" in os.environ else Screen(width=200)
 
 
 @dataclass
@@ -80,7 +109,9 @@ class PlainProgress:
         if now or result.same_as:
             text = ended_line(spec, result)
             log(self._folder, text)
-            self._show(Text(f"[{self._tally.ended.total()}/{self._tally.total}] {text}", _STYLES[result.status]))
+            self._show(
+                Text(f"[{self._tally.ended.total()}/{self._tally.total}] {text}", _STYLES.get(result.status, ""))
+            )
 
     def tick(self, active: Sequence[RunSpec]) -> None:
         """Nothing: lines are for what happens."""
@@ -107,11 +138,14 @@ class LiveProgress(PlainProgress):
 
     def tick(self, active: Sequence[RunSpec]) -> None:
         """Draw the runs under way anew."""
+        if self._console.quiet:
+            return
         self._live.update(Group(_active_table(active), Text(self._tally.line(len(active)), "bold")))
 
     def close(self) -> None:
-        """Give the terminal back."""
-        self._live.stop()
+        """Give the terminal back, if it is still there."""
+        with contextlib.suppress(OSError):
+            self._live.stop()
 
 
 def progress(console: Console, folder: StudyFolder, total: int, capacity: int) -> PlainProgress:
@@ -122,28 +156,11 @@ def progress(console: Console, folder: StudyFolder, total: int, capacity: int) -
 
 def ended_line(spec: RunSpec, result: RunResult) -> str:
     """ "t0001-s0-1a2b3c4d method=ipo beta=0.1 seed=0: completed in 6.1 s"."""
-    label = " ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items())
+    label = one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
     how = f"{result.status}, the same run as {result.same_as}" if result.same_as else result.status
     took = "" if result.same_as else f" in {duration(result.seconds)}"
     error = f": {one_line(result.error)}" if result.error else ""
     return f"{spec.run_id} {label}: {how}{took}{error}"
-
-
-def one_line(text: str, limit: int = 300) -> str:
-    """Text of unknown origin on one line, without control characters, cut at `limit`."""
-    flat = "".join(ch if ch.isprintable() else " " for ch in text)
-    flat = " ".join(flat.split())
-    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 6.1 s, 3 min 20 s, 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def log(folder: StudyFolder, text: str) -> None:
@@ -163,9 +180,21 @@ def _active_table(active: Sequence[RunSpec]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for spec in active:
         now = State.of(spec)
-        label = " ".join(f"{key}={value}" for key, value in spec.params.items())
+        label = one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
         table.add_row(spec.run_id, escape(label), now.phase, now.step, now.loss, now.eta)
     return table
+
+
+def under_way(spec: RunSpec) -> bool:
+    """Whether a process works on the run: its heartbeat is newer than any result."""
+    try:
+        beat = spec.folder.heartbeat.stat().st_mtime
+    except OSError:
+        return False
+    try:
+        return beat > spec.folder.result.stat().st_mtime
+    except OSError:
+        return True
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,7 @@ class FileReporter:
         self._phase = "loading"
         self._asked = False
         self._stop_checked = -math.inf
+        self._put_off: list[Callable[[], None]] = []
         self._metrics = MetricsFile(folder.metrics)
         self._heartbeat = _Heartbeat(folder.heartbeat, self._complain)
 
@@ -77,6 +79,18 @@ class FileReporter:
             self._stop_checked = now
             self._asked = self._folder.stop.exists()
         return self._asked
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Put something off until `do_what_is_left`."""
+        self._put_off.append(work)
+
+    def do_what_is_left(self) -> None:
+        """Do what the run put off until its result is on disk, which stands whatever comes of this."""
+        while self._put_off:
+            try:
+                self._put_off.pop(0)()
+            except Exception:
+                traceback.print_exc()
 
     def _complain(self, error: OSError) -> None:
         if not self._complained:

@@ -8,21 +8,24 @@ The run folders are the truth: a study is known from its specs and results alone
 import contextlib
 import dataclasses
 import fcntl
+import math
 import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import psutil
 import yaml
+from pydantic import AfterValidator, Field, TypeAdapter
 from yaml import CSafeDumper, CSafeLoader
 
 from orchestrator.errors import NoStudy, StudyHeld
+from orchestrator.wording import one_line
 from trainers.files import read_json, write_json, write_whole
 from trainers.spec import RunFolder, RunResult, RunSpec
 
@@ -31,6 +34,14 @@ BYTES_A_RUN = 2 << 20
 LEASE_BEAT_S = 5.0
 # A controller on another machine that has not been heard of for so long is taken for dead.
 LEASE_STALE_S = 60.0
+# Where the file system knows no locks: how long two that come at once need to see each other.
+_SETTLE_S = 1.0
+
+
+def _distinct(names: Sequence[str]) -> Sequence[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("a run is listed twice")
+    return names
 
 
 @dataclass(frozen=True)
@@ -44,8 +55,16 @@ class StudyRecord:
     # The swept keys and their values, without the seed.
     space: Mapping[str, Sequence[Any]]
     settings: Mapping[str, Any]
-    runs: Sequence[str]
+    # Which configs it was composed from: -cn and -cd.
+    source: Mapping[str, Any]
+    runs: Annotated[Sequence[Annotated[str, Field(pattern=r"^t\d+-s\d+-[0-9a-f]{8}$")]], AfterValidator(_distinct)]
     data: Mapping[str, Any]
+    # Memory that the largest run takes, None where no model's size is known.
+    run_bytes: int | None = None
+
+
+# Checks types as it reads, which the dataclass alone does not.
+_RECORD = TypeAdapter(StudyRecord)
 
 
 @dataclass(frozen=True)
@@ -101,26 +120,35 @@ class StudyFolder:
     def record(self) -> StudyRecord | None:
         """None where there is no study. Raises NoStudy where study.yaml is not one of ours."""
         try:
-            return StudyRecord(**yaml.load(self.yaml.read_bytes(), Loader=CSafeLoader))
+            return _RECORD.validate_python(yaml.load(self.yaml.read_bytes(), Loader=CSafeLoader))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (TypeError, ValueError, yaml.YAMLError) as error:
-            raise NoStudy(f"{self.yaml} is damaged, or of another program: {str(error).splitlines()[0]}") from None
+        except (TypeError, ValueError, RecursionError, OSError, yaml.YAMLError) as error:
+            raise NoStudy(f"{self.yaml} is damaged, or of another program: {one_line(str(error))}") from None
 
     def create(self, record: StudyRecord, specs: Sequence[RunSpec]) -> None:
         """Write every spec, then study.yaml: killed before that, the same command simply does it again."""
-        for spec in specs:
-            spec.run_dir.mkdir(parents=True, exist_ok=True)
-            spec.write()
+        self.write_specs(specs)
         write_whole(self.yaml, yaml.dump(dataclasses.asdict(record), Dumper=CSafeDumper, sort_keys=False, width=120))
+
+    def write_specs(self, specs: Sequence[RunSpec]) -> None:
+        """Write those that are missing: one that is there stays as it was submitted."""
+        for spec in specs:
+            if not spec.folder.spec.exists():
+                spec.run_dir.mkdir(parents=True, exist_ok=True)
+                spec.write()
 
     def specs(self, record: StudyRecord) -> list[RunSpec]:
         """The runs of the study. Raises NoStudy where a spec is gone."""
         try:
-            return [RunSpec.read(self.run(run_id)) for run_id in record.runs]
-        except FileNotFoundError as error:
+            specs = [RunSpec.read(self.run(run_id)) for run_id in record.runs]
+            trials = math.prod(len(values) for values in record.space.values())
+            if {spec.trial for spec in specs} != set(range(trials)) and specs:
+                raise ValueError(f"study.yaml has {trials} trials, and the runs' specs others")
+            return specs
+        except (OSError, TypeError, ValueError) as error:
             raise NoStudy(
-                f"{error}: the study cannot go on; run its command again, which is in {self.command}"
+                f"{one_line(str(error))}: run the study's command again, which is in {self.command}"
             ) from None
 
     def has_room(self) -> bool:
@@ -144,35 +172,6 @@ def open_study(root: Path) -> tuple[StudyFolder, StudyRecord]:
     return folder, record
 
 
-@contextlib.contextmanager
-def held(folder: StudyFolder) -> Iterator[None]:
-    """Hold the study as its one controller. Raises StudyHeld where another one does.
-
-    Two guards: a kernel lock, which a killed controller cannot leave behind, and a lease with a heartbeat, for
-    controllers on machines that share the folder over a network file system without locks.
-    """
-    folder.root.mkdir(parents=True, exist_ok=True)
-    with folder.lock.open("a+") as lock:
-        _lock(lock, folder)
-        _refuse_living_lease(folder)
-        stop = threading.Event()
-        _beat(folder)
-        thread = threading.Thread(target=_keep_beating, args=(folder, stop), name="lease", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
-            folder.lease.unlink(missing_ok=True)
-
-
-def holder(folder: StudyFolder) -> str | None:
-    """Who works on the study now, as "process 123 on host", or None."""
-    lease = _read_lease(folder)
-    return f"process {lease.pid} on {lease.host}" if lease is not None and _alive(folder, lease) else None
-
-
 @dataclass(frozen=True)
 class _Lease:
     host: str
@@ -188,19 +187,58 @@ def _read_lease(folder: StudyFolder) -> _Lease | None:
     return None
 
 
-def _lock(lock: TextIO, folder: StudyFolder) -> None:
+@contextlib.contextmanager
+def held(folder: StudyFolder) -> Iterator[Callable[[], bool]]:
+    """Hold the study as its one controller; gives what tells whether it still does. Raises StudyHeld.
+
+    Two guards: a kernel lock, which a killed controller cannot leave behind, and a lease with a heartbeat, for
+    controllers on machines that share the folder over a network file system without locks.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    with folder.lock.open("a+") as lock:
+        locked = _lock(lock, folder)
+        _refuse_living_lease(folder)
+        # From here on a cancel is meant for this controller.
+        folder.cancel.unlink(missing_ok=True)
+        me = psutil.Process()
+        lease = _Lease(socket.gethostname(), me.pid, me.create_time())
+        _beat(folder, lease)
+        if not locked:
+            time.sleep(_SETTLE_S)  # of two that came at once, the later writer holds the lease
+            _refuse_living_lease(folder, but=lease)
+        stop = threading.Event()
+        thread = threading.Thread(target=_keep_beating, args=(folder, lease, stop), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield lambda: _read_lease(folder) in (lease, None)
+        finally:
+            stop.set()
+            thread.join()
+            if _read_lease(folder) == lease:
+                folder.lease.unlink(missing_ok=True)
+
+
+def holder(folder: StudyFolder) -> str | None:
+    """Who works on the study now, as "process 123 on host", or None."""
+    lease = _read_lease(folder)
+    return f"process {lease.pid} on {lease.host}" if lease is not None and _alive(folder, lease) else None
+
+
+def _lock(lock: TextIO, folder: StudyFolder) -> bool:
+    """Whether the file system knows locks. Raises StudyHeld where another has this one."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         who = holder(folder) or "another controller"
         raise StudyHeld(f"{folder.root} is held by {who}: wait for it, or stop it with cancel") from None
     except OSError:
-        return  # a file system without locks: the lease alone guards
+        return False  # the lease alone guards
+    return True
 
 
-def _refuse_living_lease(folder: StudyFolder) -> None:
+def _refuse_living_lease(folder: StudyFolder, but: _Lease | None = None) -> None:
     who = holder(folder)
-    if who is not None:
+    if who is not None and _read_lease(folder) != but:
         raise StudyHeld(f"{folder.root} is held by {who}: wait for it, or stop it with cancel")
 
 
@@ -208,7 +246,7 @@ def _alive(folder: StudyFolder, lease: _Lease) -> bool:
     if lease.host == socket.gethostname():
         try:
             return bool(abs(psutil.Process(lease.pid).create_time() - lease.started) < 1)
-        except psutil.NoSuchProcess:
+        except (psutil.Error, ValueError):
             return False
     return _age_s(folder) < LEASE_STALE_S
 
@@ -227,13 +265,13 @@ def _age_s(folder: StudyFolder) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _beat(folder: StudyFolder) -> None:
-    me = psutil.Process()
-    lease = _Lease(socket.gethostname(), me.pid, me.create_time())
+def _beat(folder: StudyFolder, lease: _Lease) -> None:
     write_json(folder.lease, dataclasses.asdict(lease), durable=False)
 
 
-def _keep_beating(folder: StudyFolder, stop: threading.Event) -> None:
+def _keep_beating(folder: StudyFolder, lease: _Lease, stop: threading.Event) -> None:
     while not stop.wait(LEASE_BEAT_S):
-        with contextlib.suppress(OSError):  # a full disk must not end the study
-            _beat(folder)
+        # One that slept too long may have lost its lease to another, which it must not overwrite.
+        if _read_lease(folder) in (lease, None):
+            with contextlib.suppress(OSError):  # a full disk must not end the study
+                _beat(folder, lease)

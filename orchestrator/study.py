@@ -6,8 +6,9 @@ fails is a result like another. Nothing is lost with the controller, because wha
 
 import collections
 import dataclasses
+import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from orchestrator.launchers.base import Job, Launcher
@@ -17,6 +18,8 @@ from sweeps.types import Outcome, Sweeper, Trial
 from trainers.spec import RunResult, RunSpec, Status
 
 TICK_S = 0.5
+# How long runs that are to end at once may take; then the launcher's own end will end them.
+END_AT_ONCE_S = 10.0
 
 
 class Observer(Protocol):
@@ -48,16 +51,20 @@ class Study:
         objective: Objective,
         observer: Observer,
         fail_fast: bool = False,
+        still_held: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`runs` maps the number of each trial to its runs, one a seed."""
+        """`runs` maps the number of each trial to its runs, one a seed; `still_held` tells whether to go on."""
         self._folder, self._runs = folder, runs
         self._sweeper, self._launcher, self._objective, self._observer = sweeper, launcher, objective, observer
-        self._fail_fast = fail_fast
+        self._fail_fast, self._still_held = fail_fast, still_held
         self._trials: dict[int, Trial] = {}
         self._queue: collections.deque[RunSpec] = collections.deque()
         self._active: dict[str, Job] = {}
         self._exhausted = False
         self._stopping = False
+        self._give_up_at = math.inf
+        # Whether it was a failed run, under fail_fast, that stopped it.
+        self.failed_fast = False
         # Runs that compute the same are trained once: the first with a fingerprint leads, the others wait for it.
         self._leaders: dict[str, str] = {}
         self._followers: dict[str, list[RunSpec]] = collections.defaultdict(list)
@@ -65,15 +72,16 @@ class Study:
 
     def carry_out(self) -> None:
         """Run what is missing. The launcher is left open, with nothing under way."""
-        self._folder.cancel.unlink(missing_ok=True)
         while not self._over():
             self._refill()
             self._submit()
             if self._active:
                 self._launcher.wait(TICK_S)
             self._collect()
-            if self._folder.cancel.exists():
+            if not self._stopping and self._folder.cancel.exists():
                 self.stop("cancel was asked for")
+            if not self._stopping and not self._still_held():
+                self.stop("another controller has taken the study over")
             self._observer.tick([job.spec for job in self._active.values()])
 
     def stop(self, why: str) -> None:
@@ -83,7 +91,9 @@ class Study:
             saving = "; the runs under way save a checkpoint" if self._active else ""
             self._observer.say(f"stopping: {why}{saving}")
         self._stopping = True
-        for job in self._active.values():
+        if again:
+            self._give_up_at = min(self._give_up_at, time.monotonic() + END_AT_ONCE_S)
+        for job in list(self._active.values()):
             job.cancel(at_once=again)
 
     @property
@@ -92,6 +102,8 @@ class Study:
         return self._stopping
 
     def _over(self) -> bool:
+        if time.monotonic() > self._give_up_at:
+            return True
         return not self._active and (self._stopping or (self._exhausted and not self._queue))
 
     def _refill(self) -> None:
@@ -130,6 +142,8 @@ class Study:
                 self._settle(spec, _unstarted(spec, error))
                 continue
             self._active[spec.run_id] = job
+            if self._stopping:  # asked for by a signal while the job was being submitted
+                job.cancel()
 
     def _collect(self) -> None:
         for run_id, job in list(self._active.items()):
@@ -145,12 +159,16 @@ class Study:
             self._settle_follower(follower, result)
         self._tell(spec.trial)
         if result.status == "failed" and self._fail_fast and not self._stopping:
+            self.failed_fast = True
             self.stop(f"{spec.run_id} failed, and fail_fast=true")
 
     def _settle_follower(self, spec: RunSpec, result: RunResult) -> None:
         copied = dataclasses.replace(result, run_id=spec.run_id, params=spec.params, same_as=result.run_id)
-        if copied.status != "cancelled":
-            copied.write(spec.folder)
+        try:
+            if copied.status != "cancelled":
+                copied.write(spec.folder)
+        except OSError as error:
+            copied = _unstarted(spec, error)
         self._settle(spec, copied)
 
     def _tell(self, number: int) -> None:
@@ -175,8 +193,3 @@ def by_trial(specs: Sequence[RunSpec]) -> dict[int, list[RunSpec]]:
     for spec in specs:
         runs.setdefault(spec.trial, []).append(spec)
     return runs
-
-
-def clock() -> str:
-    """The time now, for logs: local, with its offset."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

@@ -8,23 +8,20 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich import box
-from rich.console import Console
+from rich.cells import cell_len
 from rich.markup import escape
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from orchestrator.objective import Objective
 from orchestrator.store import StudyFolder
+from orchestrator.wording import one_line
 from sweeps.types import Scalar
 from trainers.files import write_whole
 from trainers.spec import RunResult, RunSpec
-
-# Wide enough that nothing is cut while a table is measured.
-_MEASURED = Console(width=10_000)
 
 # Metric, heading, decimals: what is comparable across methods and strengths. The rest is in each run's folder.
 COLUMNS = (
@@ -57,10 +54,12 @@ class Table:
     rows: Sequence[Row]
     objective: Objective
     columns: Sequence[tuple[str, str, int]]
+    # The best value of the objective, None where no trial has one.
+    best: float | None
 
     def is_best(self, row: Row) -> bool:
         """Whether the row has the best objective; several may."""
-        return row.objective is not None and row.objective == self.objective.best(r.objective for r in self.rows)
+        return row.objective is not None and row.objective == self.best
 
     def write(self, folder: StudyFolder) -> None:
         """table.csv and table.md, each whole."""
@@ -99,23 +98,32 @@ class Table:
 
     def rich(self, width: int) -> tuple[RichTable, list[str]]:
         """The table for a terminal of so many columns; and what is left to table.md where it is too narrow."""
-        for shown in range(len(self.columns), 0, -1):
-            table = self._rich(shown)
-            if Measurement.get(_MEASURED, _MEASURED.options, table).maximum <= width:
-                break
+        cells = [self._cells(row) for row in self.rows]
+        shown = self._fitting(cells, width)
         hidden = [metric for metric, _, _ in self.columns[shown:]]
-        return table, [f"not shown for want of width: {', '.join(hidden)} (see table.md)"] if hidden else []
+        left_out = [f"not shown for want of width: {', '.join(hidden)} (see table.md)"] if hidden else []
+        return self._rich(cells, shown), left_out
 
-    def _rich(self, shown: int) -> RichTable:
+    def _fitting(self, cells: Sequence[Sequence[str]], width: int) -> int:
+        """How many metrics fit; each column has two blanks of padding and one between it and the next."""
+        first = 2 + len(self.swept)
+        heads = ["trial *", *self.swept, "state", *(_narrow(heading) for _, heading, _ in self.columns), "time"]
+        widths = [max(cell_len(text) for text in column) + 3 for column in zip(heads, *cells, strict=True)]
+        shown = len(self.columns)
+        while shown > 1 and 1 + sum(widths[: first + shown]) + widths[-1] > width:
+            shown -= 1
+        return shown
+
+    def _rich(self, rows: Sequence[Sequence[str]], shown: int) -> RichTable:
         table = RichTable(box=box.SIMPLE_HEAD)
         for heading in ["trial", *self.swept, "state"]:
             table.add_column(heading, no_wrap=True)
         for _, heading, _ in self.columns[:shown]:
             table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
-        for row in self.rows:
+        for row, texts in zip(self.rows, rows, strict=True):
             best = self.is_best(row)
-            cells = [escape(cell) for cell in self._cells(row)]
+            cells = [escape(text) for text in texts]
             cells[0] = f"{cells[0]} *" if best else cells[0]
             del cells[2 + len(self.swept) + shown : -1]
             table.add_row(*cells, style="bold green" if best else "red" if row.note else "")
@@ -148,19 +156,26 @@ def make_table(
     results: Mapping[str, RunResult],
     swept: Sequence[str],
     objective: Objective,
+    running: Collection[str] = (),
 ) -> Table:
-    """The table of a study; `results` has what has ended so far, by run_id."""
+    """The table of a study; `results` has what has ended so far, by run_id, `running` the ids of what has not."""
     rows = [
-        _row(number, runs, [results[run.run_id] for run in runs if run.run_id in results], objective)
+        _row(number, runs, [results[run.run_id] for run in runs if run.run_id in results], objective, running)
         for number, runs in specs.items()
     ]
     columns = list(COLUMNS)
     if objective.metric not in [metric for metric, _, _ in columns]:
         columns.insert(0, (objective.metric, objective.metric.removeprefix("eval/"), 3))
-    return Table(swept, rows, objective, columns)
+    return Table(swept, rows, objective, columns, objective.best(row.objective for row in rows))
 
 
-def _row(number: int, runs: Sequence[RunSpec], results: Sequence[RunResult], objective: Objective) -> Row:
+def _row(
+    number: int,
+    runs: Sequence[RunSpec],
+    results: Sequence[RunResult],
+    objective: Objective,
+    running: Collection[str],
+) -> Row:
     completed = [result for result in results if result.status == "completed"]
     cells: dict[str, list[float]] = {}
     for result in completed:
@@ -172,23 +187,29 @@ def _row(number: int, runs: Sequence[RunSpec], results: Sequence[RunResult], obj
     return Row(
         number,
         runs[0].params,
-        _state(runs, results),
+        _state(runs, results, running),
         cells,
         [result.seconds for result in completed if result.same_as is None],
         value,
-        " ".join(note.split()),
+        one_line(note),
     )
 
 
-def _state(runs: Sequence[RunSpec], results: Sequence[RunResult]) -> str:
+def _state(runs: Sequence[RunSpec], results: Sequence[RunResult], running: Collection[str]) -> str:
     """ "complete" where all seeds are, else what became of how many."""
     counts: Counter[str] = Counter(result.status for result in results)
-    counts.update({"waiting": len(runs) - len(results)})
+    active = sum(run.run_id in running for run in runs)
+    counts.update({"running": active, "waiting": len(runs) - len(results) - active})
     told = {"completed": "complete"}
     present = [(told.get(status, status), n) for status, n in counts.items() if n]
     if len(present) == 1:
         return present[0][0]
     return ", ".join(f"{n} {status}" for status, n in present)
+
+
+def _narrow(heading: str) -> str:
+    """The longest line of a heading that is broken at its first blank."""
+    return max(heading.split(" ", 1), key=len)
 
 
 def _counted(pairs: Sequence[int]) -> str:
@@ -212,7 +233,7 @@ def _told(values: Sequence[float], decimals: int) -> str:
 
 
 def _scalar(value: Scalar) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else one_line(str(value))
 
 
 def _markdown_safe(text: str) -> str:

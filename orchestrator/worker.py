@@ -49,12 +49,15 @@ def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool =
         if attempt > 1:
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             print(f"[attempt {attempt}, {now}, process {os.getpid()} on {socket.gethostname()}]", flush=True)
-        try:
-            result = _attempt(spec, train or load_train(TRAIN), heed_signals=heed_signals)
-        except KeyboardInterrupt:
-            _write(_unfinished(spec, "cancelled", "interrupted", 0.0), attempt, spec.folder)
-            raise
-        result = _write(result, attempt, spec.folder)
+        # To the end, because what is asked to stop while it writes its result has completed all the same.
+        with FileReporter(spec.folder) as reporter, _heeding(reporter, heed_signals):
+            try:
+                result = _attempt(spec, train or load_train(TRAIN), reporter)
+            except KeyboardInterrupt:
+                _write(_unfinished(spec, "cancelled", "interrupted", 0.0), attempt, spec.folder)
+                raise
+            result = _write(result, attempt, spec.folder)
+            reporter.do_what_is_left()
         spec.folder.stop.unlink(missing_ok=True)
         return result
 
@@ -75,14 +78,23 @@ def _clear_leftovers(folder: RunFolder) -> None:
         part.unlink(missing_ok=True)
 
 
-def _attempt(spec: RunSpec, train: Train, *, heed_signals: bool) -> RunResult:
+def _attempt(spec: RunSpec, train: Train, reporter: FileReporter) -> RunResult:
     began = time.monotonic()
-    with FileReporter(spec.folder) as reporter, _heeding(reporter, heed_signals):
-        try:
-            return train(spec, reporter)
-        except (Exception, SystemExit) as error:  # what ends a run must not end the study
-            traceback.print_exc()
-            return _unfinished(spec, "failed", f"{type(error).__name__}: {error}", time.monotonic() - began)
+    try:
+        return _sound(train(spec, reporter))
+    except (Exception, SystemExit) as error:  # what ends a run must not end the study
+        traceback.print_exc()
+        return _unfinished(spec, "failed", f"{type(error).__name__}: {error}", time.monotonic() - began)
+
+
+def _sound(result: Any) -> RunResult:
+    """What `train` returned; raises TypeError where that cannot be a result, because the target may be anybody's."""
+    if isinstance(result, RunResult) and result.is_sound():
+        return result
+    raise TypeError(
+        f"launcher.target returned {result!r:.200}: it must return a RunResult, whose metrics are a mapping and whose "
+        f"status is one of {', '.join(EXIT_CODES)}"
+    )
 
 
 @contextlib.contextmanager

@@ -23,7 +23,12 @@ def mark_whole(checkpoint: Path) -> None:
 
 def newest_whole(root: Path) -> Path | None:
     """The whole checkpoint of the most steps, None where there is none."""
-    return max(_whole(root), key=_step, default=None)
+    return max(_whole(root), key=step, default=None)
+
+
+def step(checkpoint: Path) -> int:
+    """Optimiser steps done in it."""
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def drop_halves(root: Path) -> None:
@@ -35,7 +40,7 @@ def drop_halves(root: Path) -> None:
 
 def drop_oldest(root: Path, keep: int) -> None:
     """Delete all but the newest `keep` whole checkpoints."""
-    for checkpoint in sorted(_whole(root), key=_step)[:-keep]:
+    for checkpoint in sorted(_whole(root), key=step)[:-keep]:
         drop(checkpoint)
 
 
@@ -52,10 +57,6 @@ def _all(root: Path) -> list[Path]:
 
 def _whole(root: Path) -> list[Path]:
     return [path for path in _all(root) if (path / _MARKER).exists()]
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _sync(path: Path) -> None:

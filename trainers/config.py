@@ -6,6 +6,7 @@ types and values out of range are told all at once by `check`.
 
 import copy
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,16 @@ from trainers.methods import METHODS
 Count = Annotated[int, Field(ge=1)]
 Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+# transformers' own list, written out so that a typo is told without importing torch.
+Optimizer = Literal[
+    "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adafactor", "adamw_anyprecision",
+    "adamw_torch_4bit", "adamw_torch_8bit", "ademamix", "sgd", "adagrad", "adamw_bnb_8bit", "adamw_8bit",
+    "ademamix_8bit", "lion_8bit", "lion_32bit", "paged_adamw_32bit", "paged_adamw_8bit", "paged_ademamix_32bit",
+    "paged_ademamix_8bit", "paged_lion_32bit", "paged_lion_8bit", "rmsprop", "rmsprop_bnb", "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit", "galore_adamw", "galore_adamw_8bit", "galore_adafactor", "galore_adamw_layerwise",
+    "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo", "grokadamw", "schedule_free_radam",
+    "schedule_free_adamw", "schedule_free_sgd", "apollo_adamw", "apollo_adamw_layerwise", "stable_adamw",
+]  # fmt: skip
 
 
 class Section(BaseModel):
@@ -53,15 +64,21 @@ class Model(Section):
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
     chat_template: str | None
-    parameters_b: Annotated[float, Field(gt=0)] | None
+    parameters_b: Annotated[float, Field(gt=0, le=1e5)] | None
     prequantized: bool
 
 
-class SelfReference(Section):
+class OtherReference(Section):
+    # Not used; there so that reference=self,model may be swept beside one reference.path.
+    path: str | None = None
+    revision: str | None = None
+
+
+class SelfReference(OtherReference):
     kind: Literal["self"]
 
 
-class NoReference(Section):
+class NoReference(OtherReference):
     kind: Literal["none"]
 
 
@@ -132,16 +149,16 @@ class LoRA(Section):
 
 
 class Training(Section):
-    epochs: Annotated[float, Field(gt=0)]
-    max_steps: int
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False, le=1e6)]
+    max_steps: Annotated[int, Field(ge=1)] | Literal[-1]
     batch_size: Count
     gradient_accumulation: Count
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup", "cosine_with_min_lr"]
     warmup: Share
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(ge=0)]
-    optimizer: str
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    max_grad_norm: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    optimizer: Optimizer
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     gradient_checkpointing: bool
     max_length: Annotated[int, Field(ge=8)]
@@ -235,7 +252,7 @@ def _put_back(config: dict[str, Any], defaults: Mapping[str, Any], path: list[st
         default = default.get(part, {}) if isinstance(default, Mapping) else {}
     if isinstance(node, dict):
         node.pop(path[-1], None)
-        if path[-1] in default:
+        if isinstance(default, Mapping) and path[-1] in default:
             node[path[-1]] = default[path[-1]]
 
 
@@ -269,7 +286,7 @@ def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
         elif item["type"].startswith("union_tag"):
             told = f"{key}: no such option; valid are {item.get('ctx', {}).get('expected_tags', '')}"
         else:
-            told = f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {given!r}"
+            told = f"{key}: {item['msg'][0].lower()}{item['msg'][1:]}, got {given!r}{_nearest_literal(item)}"
         faults.setdefault(key, []).append(told)
     # A value that may be of several types is at fault once for each of them.
     return [told[0] if len(told) == 1 else _either(key, told) for key, told in faults.items()]
@@ -293,6 +310,14 @@ def _either(key: str, told: list[str]) -> str:
     """ "a: input should be 'auto', got 0" and "a: input should be above 0, got 0" in one."""
     reasons = [reason.removeprefix(f"{key}: ") for reason in told]
     return f"{key}: " + ", or ".join(reason.rpartition(", got ")[0] for reason in reasons[:-1]) + f", or {reasons[-1]}"
+
+
+def _nearest_literal(item: Mapping[str, Any]) -> str:
+    """A hint to the valid word nearest to the one given, where only certain words are valid."""
+    if item["type"] != "literal_error":
+        return ""
+    near = difflib.get_close_matches(str(item["input"]), re.findall(r"'([^']+)'", item["ctx"]["expected"]), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def unknown_key(key: str, valid: Iterable[str]) -> str:

@@ -13,9 +13,10 @@ from trainers import hub
 from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy
 from trainers.data_pairs import Pair
 from trainers.data_report import DataReport
-from trainers.data_sets import Pairs, load_pairs, local, local_files
+from trainers.data_sets import Pairs, load_pairs, local_files
 from trainers.data_tokens import NO_TEMPLATE
 from trainers.errors import InvalidInput
+from trainers.paths import local_path
 from trainers.world import DEFAULT_TRAIN
 
 # Counts the tokens of texts, special ones included.
@@ -62,7 +63,7 @@ def _loaded(data: Jsonl | HubPairs | Orca, stamp: object) -> tuple[Pairs | None,
 def _stamp(data: Jsonl | HubPairs | Orca) -> tuple[object, ...]:
     """Changes when a file of the set does."""
     if isinstance(data, Jsonl):
-        files = [local(path) for path in (data.path, data.eval_path) if path]
+        files = [local_path(path) for path in (data.path, data.eval_path) if path]
     else:
         files = [file for name in (data.train_split, data.eval_split) if name for file in local_files(data, name)]
     return tuple(map(_file_stamp, files))
@@ -78,7 +79,7 @@ def _file_stamp(path: Path) -> tuple[object, ...]:
 
 def _check_hub(data: HubPairs | Orca, config: RunConfig) -> None:
     faults = [] if isinstance(data, HubPairs) and data.kind == "hh" else _chat_faults(config)
-    if not local(data.path).exists():
+    if not local_path(data.path).exists():
         reason = hub.missing("dataset", data.path, data.revision)
         if reason:
             faults.append(
@@ -112,7 +113,7 @@ def _chat_faults(config: RunConfig) -> list[str]:
     path = config.model.tokenizer or config.model.path
     if path.startswith("builtin:"):
         return []
-    folder = local(path)
+    folder = local_path(path)
     if not (folder / "tokenizer_config.json").is_file() or list(folder.glob("*chat_template*")):
         return []
     try:
@@ -149,7 +150,7 @@ def token_counter(config: RunConfig) -> Counter | None:
     path = config.model.tokenizer or config.model.path
     if path.startswith("builtin:"):
         return lambda texts: [len(text.encode()) for text in texts]
-    file = local(path) / "tokenizer.json"
+    file = local_path(path) / "tokenizer.json"
     found = file if file.is_file() else hub.cached_file(path, config.model.revision, "tokenizer.json")
     return None if found is None else _counter(found)
 

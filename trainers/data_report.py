@@ -98,8 +98,8 @@ class DataReport:
             )
         if self.truncated:
             found.append(
-                f"{self.truncated} of {self.pairs} pairs are longer than training.max_length and are cut: "
-                "where answers differ only after the cut there is nothing to learn; raise training.max_length"
+                f"{self.truncated} of {self.pairs} pairs are longer than training.max_length and lose the end of an "
+                "answer, or the beginning of a long prompt: raise it, or know that these pairs are learnt in part"
             )
         return found
 

@@ -3,6 +3,7 @@
 data=jsonl data.path=pairs.jsonl, a file of 543 lines -> Pairs: some 490 train pairs, 53 held-out ones of other prompts.
 """
 
+import collections
 import functools
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from trainers.data_files import read_mappings, read_rows
 from trainers.data_pairs import Pair, Reader, Row, fields, hh, key, orca, ultrafeedback
 from trainers.data_report import DataReport, describe
 from trainers.errors import InvalidInput
+from trainers.paths import local_path
 from trainers.world import toy_pairs
 
 Data = Toy | Jsonl | HubPairs | Orca
@@ -56,7 +58,7 @@ def _jsonl(data: Jsonl) -> Pairs:
     for setting, path in files:
         if path is not None:
             try:
-                halves.append(read_rows(local(path), setting, reader)[0])
+                halves.append(read_rows(local_path(path), setting, reader)[0])
             except InvalidInput as error:
                 faults += error.faults
     if faults:
@@ -83,24 +85,32 @@ def _pairs(data: Data, train: Sequence[Row], heldout: Sequence[Row], left_out: i
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Train and held-out rows, by prompt. Raises InvalidInput where either would be empty."""
+    """Train and held-out rows: whole prompts, in an order of their own, until `share` of the rows is held out.
+
+    Raises InvalidInput where all rows have one prompt.
+    """
     place = functools.cache(lambda prompt: _place(prompt, seed))
     places = [place(key(row.pair.prompt)) for row in rows]
-    train = [row for row, at in zip(rows, places, strict=True) if at >= share]
-    heldout = [row for row, at in zip(rows, places, strict=True) if at < share]
-    distinct = sorted(set(places))
-    if len(distinct) < 2:
+    counts = sorted(collections.Counter(places).items())
+    if len(counts) < 2:
         raise InvalidInput([
             f"data: all {len(rows)} pairs have one prompt, and no prompt may be in both train and held-out pairs: "
             "give held-out pairs of other prompts"
         ])  # fmt: skip
-    if not train or not heldout:
-        enough = (distinct[0] + distinct[1]) / 2
-        raise InvalidInput([
-            f"data.eval_fraction={share:g} holds out {'all' if heldout else 'none'} of {len(distinct)} prompts: "
-            f"data.eval_fraction={enough:.3g} holds out one"
-        ])  # fmt: skip
+    held = set(_lowest(counts, share * len(rows)))
+    train = [row for row, at in zip(rows, places, strict=True) if at not in held]
+    heldout = [row for row, at in zip(rows, places, strict=True) if at in held]
     return train, heldout
+
+
+def _lowest(counts: Sequence[tuple[float, int]], wanted: float) -> Iterable[float]:
+    """Places from the lowest on, one at least and all but one at most, until so many rows have them."""
+    taken = 0
+    for at, count in counts[:-1]:
+        if taken and taken + count / 2 > wanted:
+            return
+        yield at
+        taken += count
 
 
 def _place(prompt: object, seed: int) -> float:
@@ -110,21 +120,16 @@ def _place(prompt: object, seed: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def local(path: str) -> Path:
-    """A user's path, with ~ for the home folder."""
-    return Path(path).expanduser()
-
-
 def local_files(data: HubPairs | Orca, name: str) -> list[Path]:
     """The .jsonl files of a split that are on this machine: data.path itself, or below it those named for the split."""
-    path = local(data.path)
+    path = local_path(data.path)
     if path.is_file():
-        return [path] if name == data.train_split or not local(name).is_file() else [local(name)]
+        return [path] if name == data.train_split or not local_path(name).is_file() else [local_path(name)]
     return sorted(file for pattern in (f"{name}.jsonl", f"{name}.jsonl.gz") for file in path.rglob(pattern))
 
 
 def _is_single_file(data: HubPairs | Orca, eval_split: str) -> bool:
-    return local(data.path).is_file() and not local(eval_split).is_file()
+    return local_path(data.path).is_file() and not local_path(eval_split).is_file()
 
 
 def _read_split(data: HubPairs | Orca, name: str) -> tuple[list[Row], int]:

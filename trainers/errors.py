@@ -3,6 +3,7 @@
 TrainersError
 ├── InvalidInput      the user's config, data or model cannot be trained on; carries every fault found
 ├── NonFiniteLoss     the loss is NaN or infinite; the run stops at once
+├── Stopped           no fault: the run was asked to stop, and was not in the middle of training
 └── NonFiniteMetric   an evaluation gave NaN or infinity (trainers.evaluate)
 """
 
@@ -29,3 +30,7 @@ class NonFiniteLoss(TrainersError):
         super().__init__(
             f"the loss became {loss} at step {step}: lower training.learning_rate, or raise the strength (beta)"
         )
+
+
+class Stopped(TrainersError):
+    """The run was asked to stop while it loaded, scored or evaluated."""

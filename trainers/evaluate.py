@@ -9,7 +9,7 @@ Nothing here is multiplied by beta, so that numbers may be compared across stren
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +51,14 @@ def score(
     pad_id: int,
     *,
     autocast: torch.dtype | None = None,
+    heed: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Σ_t log π(y_t | x, y_<t) of the chosen and the rejected answers, in the order of `pairs`.
 
     `batch_size` pairs make a forward pass, fewer where the vocabulary is so large that their logits would not fit.
     Sequences of like length share a pass. `autocast` is the dtype the model trains in, so that policy and reference
-    round alike. The model comes back in the mode (train or eval) it had; random states are left alone.
+    round alike. The model comes back in the mode (train or eval) it had; random states are left alone. `heed` is called
+    before each pass, and may end it all with an exception.
     """
     sequences = [
         _Sequence(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)
@@ -67,6 +69,7 @@ def score(
     # Not inference_mode: some models cache rotary tables in a forward pass, which training could then not use.
     with _eval_mode(model), torch.no_grad(), cast:
         for batch in _batches(sequences, 2 * batch_size, model.config.get_text_config().vocab_size):
+            heed()
             logps[batch] = _forward([sequences[index] for index in batch], model, pad_id, device).cpu()
     tokens = torch.tensor([len(sequence.scored) for sequence in sequences])
     return Scores(logps[0::2], logps[1::2], tokens[0::2], tokens[1::2])

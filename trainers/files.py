@@ -32,8 +32,8 @@ def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """What `path` holds, or None where it is missing or not JSON (then it was not written by `write_json`)."""
+    """What `path` holds, or None where it is missing, unreadable or not JSON (then `write_json` did not write it)."""
     try:
         return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None

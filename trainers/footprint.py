@@ -11,9 +11,9 @@ from pathlib import Path
 
 from trainers import hub
 from trainers.config import LoRA, ModelReference, RunConfig
-from trainers.data_sets import local
 from trainers.machine import Machine
 from trainers.parameters import from_config
+from trainers.paths import local_path
 
 __all__ = ["Estimate", "Machine", "check_model", "estimate"]
 
@@ -90,7 +90,7 @@ def estimate(config: RunConfig, machine: Machine | None = None) -> Estimate | No
 
 
 def _missing_file(setting: str, path: str | None) -> list[str]:
-    if path is None or local(path).is_file():
+    if path is None or local_path(path).is_file():
         return []
     return [f"{setting}={path}: there is no such file (from {Path.cwd()})"]
 
@@ -98,7 +98,7 @@ def _missing_file(setting: str, path: str | None) -> list[str]:
 def _missing(setting: str, path: str, revision: str | None, file: str = "config.json") -> list[str]:
     if path.startswith("builtin:"):
         return [] if path == "builtin:tiny" else [f"{setting}={path}: the only built-in model is builtin:tiny"]
-    folder = local(path)
+    folder = local_path(path)
     if folder.exists():
         whole = (folder / file).is_file() or (folder / "config.json").is_file()
         return [] if whole else [f"{setting}={path}: that is no folder with a {file}"]
@@ -164,7 +164,7 @@ def _parameters(path: str, revision: str | None, billions: float | None) -> floa
         return billions * 1e9
     if path.startswith("builtin:"):
         return TINY_PARAMETERS
-    file = local(path) / "config.json"
+    file = local_path(path) / "config.json"
     found = file if file.is_file() else hub.cached_file(path, revision, "config.json")
     try:
         return None if found is None else from_config(json.loads(found.read_bytes()))

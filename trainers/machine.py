@@ -3,12 +3,14 @@
 `Machine.here()` -> Machine(ram_bytes=16_000_000_000, gpu_bytes=(), cores=4)
 """
 
+import dataclasses
 import functools
 import math
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,27 +27,38 @@ class Machine:
     ram_bytes: int
     gpu_bytes: tuple[int, ...] = ()
     cores: int = 1
+    # In the order of gpu_bytes, as CUDA_VISIBLE_DEVICES takes them.
+    gpu_ids: tuple[str, ...] = ()
+    runs_per_gpu: int = 1
 
     @classmethod
     def here(cls) -> "Machine":
         """This machine, as far as this process may use it: within its cgroup, affinity and CUDA_VISIBLE_DEVICES."""
         return _here(os.environ.get("CUDA_VISIBLE_DEVICES"))
 
+    def shared_by(self, runs_per_gpu: int) -> "Machine":
+        """The same machine, with so many runs at a time on each GPU."""
+        return dataclasses.replace(self, runs_per_gpu=runs_per_gpu)
+
     @property
     def training_bytes(self) -> int:
-        """Memory one run can train in: of the largest GPU, or main memory where there is none."""
-        return max(self.gpu_bytes, default=self.ram_bytes)
+        """Memory that any run can count on: a run's share of the smallest GPU, or main memory where there is none."""
+        return min(self.gpu_bytes) // self.runs_per_gpu if self.gpu_bytes else self.ram_bytes
 
     def __str__(self) -> str:
         if self.gpu_bytes:
-            return f"the largest GPU here has {self.training_bytes / 1e9:.0f} GB"
+            shared = f" for launcher.runs_per_gpu={self.runs_per_gpu}" if self.runs_per_gpu > 1 else ""
+            told = f"GPU here has {min(self.gpu_bytes) / 1e9:.0f} GB{shared}"
+            several = len(set(self.gpu_bytes)) > 1
+            return f"the smallest {told} (CUDA_VISIBLE_DEVICES hides it)" if several else f"a {told}"
         return f"this machine has {self.ram_bytes / 1e9:.0f} GB of memory and no GPU"
 
 
 @functools.lru_cache(maxsize=8)
 def _here(visible: str | None) -> Machine:
     ram = min([psutil.virtual_memory().total, *cgroup_limits(CGROUP)])
-    return Machine(ram, visible_gpus(_gpus(), visible), _cores())
+    gpus = visible_gpus(_gpus(ram), visible)
+    return Machine(ram, tuple(gpu.bytes for gpu in gpus), _cores(), tuple(gpu.id for gpu in gpus))
 
 
 def cgroup_limits(root: Path) -> list[int]:
@@ -70,36 +83,72 @@ def _own_group(root: Path) -> list[Path]:
     return [folder / "memory.max" for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
 
 
-def visible_gpus(gpus: Mapping[str, int] | Sequence[int], visible: str | None) -> tuple[int, ...]:
-    """Bytes of the GPUs that CUDA_VISIBLE_DEVICES shows: all where it is unset; CUDA stops at the first unknown one.
+@dataclass(frozen=True)
+class GPU:
+    """One that CUDA can be shown: whole, or a partition (MIG)."""
 
-    `gpus` are bytes by UUID, in the order of their indices.
+    id: str
+    bytes: int
+
+
+def visible_gpus(gpus: Sequence[Sequence[GPU]], visible: str | None) -> list[GPU]:
+    """The GPUs that CUDA_VISIBLE_DEVICES shows, by the ids it has for them: all where it is unset.
+
+    `gpus` is as from `partitioned`. CUDA takes beginnings of UUIDs, and for an index the GPU's first partition; it
+    stops at the first id that it does not know.
     """
-    sizes = dict(gpus) if isinstance(gpus, Mapping) else {str(index): size for index, size in enumerate(gpus)}
+    devices = [device for gpu in gpus for device in gpu]
     if visible is None:
-        return tuple(sizes.values())
+        return devices
     shown = []
-    for name in filter(None, (part.strip() for part in visible.split(","))):
-        if name.isdigit() and int(name) < len(sizes):
-            shown.append(list(sizes.values())[int(name)])
-        elif matches := [size for uuid, size in sizes.items() if uuid.startswith(name) and not name.isdigit()]:
-            shown.append(matches[0])
+    for name in (part.strip() for part in visible.split(",")):
+        if name.isdigit():
+            found = list(gpus[int(name)][:1]) if int(name) < len(gpus) else []
         else:
+            found = [device for device in devices if name and device.id.startswith(name)]
+        if not found:
             break
-    return tuple(shown)
+        shown.append(GPU(name, found[0].bytes))
+    return shown
 
 
-def _gpus() -> dict[str, int]:
+def partitioned(gpus: str, listing: str, ram_bytes: int) -> list[list[GPU]]:
+    """What each GPU offers: itself, or its partitions (MIG) where it is partitioned.
+
+    An integrated GPU has no memory of its own ("[N/A]") and computes in the machine's.
+
+    `gpus` is of `nvidia-smi --query-gpu=uuid,memory.total,mig.mode.current`, `listing` of `nvidia-smi -L`:
+
+    "GPU-1a, 143771, Enabled" and "  MIG 1g.18gb     Device  0: (UUID: MIG-2b)" -> [[GPU("MIG-2b", 18_000_000_000)]]
+    """
+    partitions: dict[str, list[GPU]] = {}
+    for line in listing.splitlines():
+        if found := re.search(r"\(UUID: (GPU-\S+)\)", line):
+            owner = partitions.setdefault(found[1], [])
+        elif found := re.search(r"MIG .*?\.(\d+)gb.*\(UUID: (\S+)\)", line):
+            owner.append(GPU(found[2], int(found[1]) * 10**9))
+    offered = []
+    for line in filter(str.strip, gpus.splitlines()):
+        uuid, mebibytes, mode = (cell.strip() for cell in line.split(","))
+        size = int(mebibytes) * MIB if mebibytes.isdigit() else ram_bytes
+        offered.append(partitions.get(uuid, []) if mode == "Enabled" else [GPU(uuid, size)])
+    return offered
+
+
+def _gpus(ram_bytes: int) -> list[list[GPU]]:
+    gpus = _driver("--query-gpu=uuid,memory.total,mig.mode.current", "--format=csv,noheader,nounits")
+    return partitioned(gpus, _driver("-L") if "Enabled" in gpus else "", ram_bytes)
+
+
+def _driver(*question: str) -> str:
+    """What the driver's program answers, nothing where there is none."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return {}
-    query = [program, "--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"]
+        return ""
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
-        rows = [line.split(",") for line in answer.splitlines() if line.strip()]
-        return {uuid.strip(): int(size) * MIB for uuid, size in rows}
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
+        return subprocess.run([program, *question], capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _cores() -> int:

@@ -1,4 +1,4 @@
-"""How TRL's spellings of training metrics become ours: the one place that knows both.
+"""Names of metrics: those of the scorer, and how TRL's spellings become ours.
 
 {"loss": 0.69, "rewards/chosen": 0.1, "train_runtime": 3.2} -> {"train/loss": 0.69, "train/rewards/chosen": 0.1,
 "train/runtime_s": 3.2}
@@ -7,6 +7,16 @@
 from collections.abc import Mapping
 from typing import Any
 
+# What `trainers.evaluate.metrics` measures.
+EVAL_METRICS = (
+    "eval/reward_accuracy",
+    "eval/policy_accuracy",
+    "eval/policy_accuracy_norm",
+    "eval/margin_nats",
+    "eval/chosen_logratio",
+    "eval/rejected_logratio",
+    "eval/pairs",
+)
 # What the trainer tells once, at the end.
 _AT_THE_END = {
     "train_runtime": "train/runtime_s",
@@ -16,7 +26,8 @@ _AT_THE_END = {
     "train_loss": "train/loss_mean",
 }
 # The trainer counts operations with a formula for dense pretraining, which adapters and pairs do not fit.
-_DROPPED = {"total_flos"}
+# Its history names the step of each entry besides.
+_DROPPED = {"total_flos", "step"}
 
 
 def from_trl(logs: Mapping[str, Any]) -> dict[str, float]:

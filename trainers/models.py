@@ -1,19 +1,28 @@
 """Loads the policy: base weights, 4-bit or not, with a LoRA adapter or without, and the tokenizer."""
 
 import importlib.util
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    set_seed,
+)
 from transformers.utils import logging
 from trl.trainer.utils import disable_dropout_in_model
 
 from trainers import world
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput
+from trainers.paths import local_path
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -69,8 +78,10 @@ def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
 
 
 def be_quiet() -> None:
-    """No progress bars in the log of a run."""
+    """Keep out of a run's log what nobody can act on."""
     logging.disable_progress_bar()
+    # peft asks for it by its old name.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path) -> Any:
@@ -85,7 +96,7 @@ def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Pat
         str(locate(path, cache_dir)),
         revision=revision,
         dtype=dtype,
-        attn_implementation=_attention(config, dtype),
+        attn_implementation=_attention(config, path, revision, dtype, cache_dir),
         device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
         trust_remote_code=False,
         # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
@@ -105,7 +116,7 @@ def load_tokenizer(config: RunConfig, cache_dir: Path) -> Any:
     revision = config.model.revision if config.model.tokenizer is None else None
     tokenizer = tokenizer_at(path, revision, cache_dir)
     if config.model.chat_template is not None:
-        template = Path(config.model.chat_template)
+        template = local_path(config.model.chat_template)
         if not template.is_file():
             raise InvalidInput([f"model.chat_template: no such file: {template}"])
         tokenizer.chat_template = template.read_text()
@@ -121,13 +132,13 @@ def tokenizer_at(path: str, revision: str | None, cache_dir: Path) -> Any:
     return AutoTokenizer.from_pretrained(str(locate(path, cache_dir)), revision=revision, trust_remote_code=False)
 
 
-def locate(path: str, cache_dir: Path) -> str | Path:
-    """`builtin:tiny` -> the folder of the built-in world's policy; hub ids and folders as they are."""
+def locate(path: str, cache_dir: Path) -> Path:
+    """`builtin:tiny` -> the folder of the built-in world's policy; `~` is the home folder; hub ids as they are."""
     if path == "builtin:tiny":
         return world.policy(cache_dir)
     if path.startswith("builtin:"):
         raise InvalidInput([f"model.path: {path} is not built in; there is builtin:tiny"])
-    return path
+    return local_path(path)
 
 
 def resolve_precision(config: RunConfig) -> Precision:
@@ -154,11 +165,23 @@ def weights_dtype(config: RunConfig) -> torch.dtype:
     return dtype
 
 
-def _attention(config: RunConfig, dtype: torch.dtype) -> str:
+def _attention(config: RunConfig, path: str, revision: str | None, dtype: torch.dtype, cache_dir: Path) -> str:
     if config.model.attention != "auto":
         return config.model.attention
-    flash = torch.cuda.is_available() and importlib.util.find_spec("flash_attn") is not None
-    return "flash_attention_2" if flash and dtype != torch.float32 else "sdpa"
+    if not torch.cuda.is_available() or importlib.util.find_spec("flash_attn") is None:
+        return "sdpa"
+    found = AutoConfig.from_pretrained(str(locate(path, cache_dir)), revision=revision, trust_remote_code=False)
+    return best_attention(found, dtype, torch.cuda.get_device_capability())
+
+
+def best_attention(model: PreTrainedConfig, dtype: torch.dtype, capability: tuple[int, int]) -> str:
+    """The fastest attention where flash_attn is installed; it wants 16 bits, an Ampere GPU, and a model that knows it.
+
+    `capability` is the GPU's compute capability: (8, 0) for an A100.
+    """
+    suits = dtype != torch.float32 and capability >= (8, 0)
+    architecture = AutoModelForCausalLM._model_mapping.get(type(model), None)
+    return "flash_attention_2" if suits and getattr(architecture, "_supports_flash_attn", False) else "sdpa"
 
 
 def _nf4(config: RunConfig, dtype: torch.dtype) -> Any:

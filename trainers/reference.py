@@ -5,7 +5,7 @@ They are computed once, so that no second model stays in memory while the policy
 
 import contextlib
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,24 @@ from trainers.models import Policy, load_base, tokenizer_at
 
 
 def reference_scores(
-    config: RunConfig, policy: Policy, splits: Mapping[str, Sequence[TokenisedPair]], cache_dir: Path
+    config: RunConfig,
+    policy: Policy,
+    splits: Mapping[str, Sequence[TokenisedPair]],
+    cache_dir: Path,
+    heed: Callable[[], None] = lambda: None,
 ) -> dict[str, Scores]:
     """{"train": pairs, "heldout": pairs} -> {"train": Scores, "heldout": Scores} of the reference.
 
-    reference=self, and none, take the policy as it is now, before its first step, without its adapter. Raises
-    InvalidInput where another model's tokenizer differs from the policy's.
+    reference=self, and none, take the policy as it is now, before its first step, without its adapter. `heed` is as in
+    `trainers.evaluate.score`. Raises InvalidInput where another model's tokenizer differs from the policy's.
     """
     if config.reference.kind != "model":
         with _without_adapter(policy.model):
-            return _score(config, policy, policy.model, splits)
+            return _score(config, policy, policy.model, splits, heed)
     _check_same_tokenizer(config.reference, policy, cache_dir)
     model = load_base(config, config.reference.path, config.reference.revision, cache_dir)
     try:
-        return _score(config, policy, model, splits)
+        return _score(config, policy, model, splits, heed)
     finally:
         # The trainer gets the memory back before it begins.
         del model
@@ -42,10 +46,14 @@ def reference_scores(
 
 
 def _score(
-    config: RunConfig, policy: Policy, model: Any, splits: Mapping[str, Sequence[TokenisedPair]]
+    config: RunConfig,
+    policy: Policy,
+    model: Any,
+    splits: Mapping[str, Sequence[TokenisedPair]],
+    heed: Callable[[], None],
 ) -> dict[str, Scores]:
     return {
-        name: score(model, pairs, config.evaluation.batch_size, policy.pad_id, autocast=policy.autocast)
+        name: score(model, pairs, config.evaluation.batch_size, policy.pad_id, autocast=policy.autocast, heed=heed)
         for name, pairs in splits.items()
     }
 

@@ -1,10 +1,12 @@
 """What training takes and returns: the spec of a run, its result, its folder, and how it reports on the way."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
+
+from pydantic import TypeAdapter, ValidationError
 
 from trainers.files import read_json, write_json
 
@@ -87,6 +89,8 @@ class RunSpec:
     cache_dir: Path
     # The run's id at W&B: of its own for each study that is made, and the same at each attempt.
     tracking_id: str = ""
+    # Digests of the local files and folders that the run reads, by key (trainers.inputs).
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -109,9 +113,10 @@ class RunSpec:
     def read(cls, run_dir: Path) -> "RunSpec":
         """Raises FileNotFoundError where the folder has no whole spec."""
         values = read_json(RunFolder(run_dir).spec)
-        if values is None:
-            raise FileNotFoundError(f"{RunFolder(run_dir).spec} is missing or damaged")
-        return cls(**{**values, "run_dir": run_dir, "cache_dir": Path(values["cache_dir"])})
+        try:
+            return _SPECS.validate_python({**values, "run_dir": run_dir} if isinstance(values, dict) else values)
+        except ValidationError:
+            raise FileNotFoundError(f"{RunFolder(run_dir).spec} is missing or damaged") from None
 
 
 @dataclass(frozen=True)
@@ -137,11 +142,19 @@ class RunResult:
     @classmethod
     def read(cls, folder: RunFolder) -> "RunResult | None":
         """None where the run has not ended, or its result is damaged (then it was not written by `write`)."""
-        values = read_json(folder.result)
         try:
-            return cls(**values) if isinstance(values, dict) else None
-        except TypeError:
+            return _RESULTS.validate_python(read_json(folder.result))
+        except ValidationError:
             return None
+
+    def is_sound(self) -> bool:
+        """Whether status and metrics are what their types say: what trains may be anybody's code."""
+        return self.status in get_args(Status) and isinstance(self.metrics, Mapping)
+
+
+# Check types as they read: a file may have been edited, and what trains may be anybody's code.
+_SPECS = TypeAdapter(RunSpec)
+_RESULTS = TypeAdapter(RunResult)
 
 
 class Reporter(Protocol):
@@ -152,3 +165,9 @@ class Reporter(Protocol):
 
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         """Tell of a step, with metrics or none. True asks the run to save a checkpoint and stop now."""
+
+    def stop_asked(self) -> bool:
+        """The same question between steps; cheap, so that what takes long can ask it again and again."""
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Have something done once the run's result is on disk: what takes long, or what must not be done before."""

@@ -1,7 +1,7 @@
 """Weights & Biases, told from inside the run: metrics, config and group; a view of the run, never its truth.
 
 Everything that talks to W&B does so in a thread of its own, so that a slow, full or dead server costs the run nothing
-but, at its end, a bounded wait. What goes wrong is said once on stderr.
+but a bounded wait, which may be put off until the run's result is on disk. What goes wrong is said once on stderr.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -27,20 +27,34 @@ _WISHES: Mapping[str, Mode] = {
 # Seconds: until a server that does not answer is given up, and for it to take the last metrics at the end.
 INIT_TIMEOUT_S = 15
 FINISH_TIMEOUT_S = 15
+# Only a run shorter than W&B's start waits for its address, and its result must not wait long.
+URL_PATIENCE_S = 3
+
+# Does a thing now or later.
+Doer = Callable[[Callable[[], None]], None]
+
+
+def _now(work: Callable[[], None]) -> None:
+    work()
 
 
 class Tracker:
     """Takes metrics; this one forgets them."""
 
-    url: str | None = None
+    def url(self) -> str | None:
+        """Where the run can be looked at, if anywhere."""
+        return None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of an optimiser step, which must not go down from call to call."""
 
 
 @contextlib.contextmanager
-def start(spec: RunSpec, config: RunConfig) -> Iterator[Tracker]:
-    """A tracker for the time of a run. Never raises of its own, never asks anybody, never waits for a server."""
+def start(spec: RunSpec, config: RunConfig, afterwards: Doer = _now) -> Iterator[Tracker]:
+    """A tracker for the time of a run. Never raises of its own, never asks anybody, never waits for a server.
+
+    At the end `afterwards` is given what does wait for one, at most `INIT_TIMEOUT_S + FINISH_TIMEOUT_S` and a little.
+    """
     mode = resolve_mode(config.tracking)
     if mode == "disabled":
         yield Tracker()
@@ -49,14 +63,14 @@ def start(spec: RunSpec, config: RunConfig) -> Iterator[Tracker]:
     try:
         yield tracker
     except Exception:
-        tracker.finish(1)
+        afterwards(lambda: tracker.finish(1))
         raise
     except BaseException:
         # The process is being ended, and may be killed soon.
         tracker.finish(1, patience_s=5)
         raise
     else:
-        tracker.finish(0)
+        afterwards(lambda: tracker.finish(0))
 
 
 def resolve_mode(tracking: Tracking) -> Mode:
@@ -74,6 +88,19 @@ def resolve_mode(tracking: Tracking) -> Mode:
     return "offline"
 
 
+def missing_key(tracking: Tracking) -> list[str]:
+    """A fault where tracking=online has no key, or its address carries a password, which would be written to files."""
+    faults = []
+    if tracking.mode == "online" and not _has_key(_host(tracking)):
+        faults.append(
+            f"tracking=online: no key for {urlsplit(_host(tracking)).hostname}: set WANDB_API_KEY, use `wandb login`, "
+            "or track with tracking=offline"
+        )
+    if tracking.base_url and urlsplit(tracking.base_url).username is not None:
+        faults.append("tracking.base_url: leave user and password out of it; WANDB_API_KEY is for the key")
+    return faults
+
+
 def wandb_id(spec: RunSpec) -> str:
     """The run's id at W&B, the same at every attempt, so that a run that goes on later is one run there."""
     return spec.tracking_id or hashlib.sha256(f"{spec.study}/{spec.run_id}".encode()).hexdigest()[:16]
@@ -82,8 +109,17 @@ def wandb_id(spec: RunSpec) -> str:
 class _Wandb(Tracker):
     def __init__(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> None:
         self._told: queue.SimpleQueue[tuple[int, Mapping[str, float]] | int] = queue.SimpleQueue()
+        self._url: str | None = None
+        self._begun = threading.Event()
+        if mode == "offline":
+            self._begun.set()
         self._thread = threading.Thread(target=self._work, args=(spec, tracking, mode), name="tracking", daemon=True)
         self._thread.start()
+
+    def url(self) -> str | None:
+        """The run's page; waits a moment for W&B to tell it."""
+        self._begun.wait(URL_PATIENCE_S)
+        return self._url
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if values:
@@ -111,12 +147,14 @@ class _Wandb(Tracker):
         try:
             run = _init(spec, tracking, mode)
         except Exception as error:
+            self._begun.set()
             if mode == "offline":
                 raise
             _say(f"{_described(error)}; the run is tracked offline")
             _end_service()
             return _init(spec, tracking, "offline")
-        self.url = run.url if mode == "online" else None
+        self._url = run.url if mode == "online" else None
+        self._begun.set()
         return run
 
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from trainers import data, models, tracking, trl_engine
+from trainers import data, inputs, models, tracking, trl_engine
 from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair
-from trainers.errors import InvalidInput
+from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores, check_finite, metrics, score
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
@@ -34,7 +34,8 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
 
     Whatever goes wrong in the run is a result with status "failed" and one sentence, its traceback on stderr; status
     "cancelled" is what the reporter asked for. Raises only KeyboardInterrupt and SystemExit. Metrics are the last value
-    of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them.
+    of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them. What may wait until the result
+    is on disk is left to `reporter.afterwards`: dropping the checkpoints, and waiting for W&B.
     """
     started, progress = time.monotonic(), _Progress(reporter)
     models.be_quiet()
@@ -42,8 +43,13 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     error = None
     try:
         config = check(spec.config)
-        with tracking.start(spec, config) as progress.tracker:
+        if faults := inputs.changed(config, spec.inputs):
+            raise InvalidInput(faults)
+        with tracking.start(spec, config, reporter.afterwards) as progress.tracker:
             status = _run(spec, config, progress)
+            if status == "completed":
+                # They only serve to go on with training, which is over.
+                reporter.afterwards(lambda: shutil.rmtree(spec.folder.checkpoints, ignore_errors=True))
     except Exception as problem:
         traceback.print_exc(file=sys.stderr)
         status, error = "failed", _sentence(problem)
@@ -59,19 +65,27 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         steps=progress.steps,
         seconds=time.monotonic() - started,
         error=error,
-        tracking_url=progress.tracker.url,
+        tracking_url=progress.tracker.url(),
         versions=_versions(spec.config),
     )
 
 
 def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
+    try:
+        return _trained_and_evaluated(spec, config, progress)
+    except Stopped:
+        return "cancelled"
+
+
+def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
     progress.begin("loading")
     policy = load_policy(config, spec.cache_dir)
+    progress.heed()
     splits = _pairs(config, policy, spec.cache_dir)
 
     progress.begin("scoring")
-    reference = reference_scores(config, policy, _to_reference(config, splits), spec.cache_dir)
-    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"])
+    reference = reference_scores(config, policy, _to_reference(config, splits), spec.cache_dir, progress.heed)
+    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"], progress.heed)
 
     progress.begin("training", trl_engine.total_steps(config, len(splits["train"])))
     ended = trl_engine.train(
@@ -88,14 +102,16 @@ def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
     if ended.stopped:
         return "cancelled"
 
-    progress.begin("evaluating")
-    measured = evaluation.measure()
+    try:
+        progress.begin("evaluating")
+        measured = evaluation.measure()
+    except Stopped:
+        ended.save()
+        raise
     check_finite(measured)
     progress.report(ended.steps, measured)
     if config.training.save_final:
         _save(policy, config, spec.folder)
-    # They only serve to go on with training, which is over.
-    shutil.rmtree(spec.folder.checkpoints, ignore_errors=True)
     return "completed"
 
 
@@ -123,11 +139,13 @@ class _Evaluation:
     policy: Policy
     pairs: Sequence[TokenisedPair]
     reference: Scores
+    heed: Callable[[], None]
 
     def measure(self) -> dict[str, float]:
+        """Raises Stopped in the middle where the run is asked to stop."""
         batch_size = self.config.evaluation.batch_size
         policy = self.policy
-        scores = score(policy.model, self.pairs, batch_size, policy.pad_id, autocast=policy.autocast)
+        scores = score(policy.model, self.pairs, batch_size, policy.pad_id, autocast=policy.autocast, heed=self.heed)
         return metrics(scores, self.reference)
 
 
@@ -141,7 +159,14 @@ class _Progress:
         self.metrics: dict[str, float | None] = {}
 
     def begin(self, phase: str, steps: int | None = None) -> None:
+        """Raises Stopped where the run is asked to stop instead."""
         self._reporter.begin(phase, steps)
+        self.heed()
+
+    def heed(self) -> None:
+        """Raises Stopped where the run is asked to stop."""
+        if self._reporter.stop_asked():
+            raise Stopped
 
     def report(self, step: int, values: Mapping[str, float]) -> bool:
         """True where the run is asked to stop. What is no finite number is None in the result, and told to nobody."""
@@ -162,7 +187,12 @@ class _Watch:
 
     def step(self, step: int) -> bool:
         due = self.every > 0 and step % self.every == 0
-        measured = self.evaluation.measure() if due else {}
+        try:
+            measured = self.evaluation.measure() if due else {}
+        except Stopped:
+            # The step is done, and saved with a True; this one evaluation is left out.
+            self.progress.report(step, {})
+            return True
         check_finite(measured)
         return self.progress.report(step, measured)
 

@@ -14,14 +14,14 @@ from typing import Any, Protocol
 
 import torch
 from datasets import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback
-from transformers.training_args import OptimizerNames
+from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from trainers import checkpoints
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
-from trainers.errors import InvalidInput, NonFiniteLoss
+from trainers.errors import NonFiniteLoss
 from trainers.evaluate import Scores
 from trainers.methods import METHODS
 from trainers.metric_names import from_trl
@@ -63,19 +63,33 @@ class Ended:
 
     steps: int
     stopped: bool
+    # Saves a checkpoint of where training ended, for a stop that is asked after it.
+    save: Callable[[], None]
 
 
 def train(training: Training) -> Ended:
     """Train the policy in place, from its newest whole checkpoint if there is one.
 
-    Raises NonFiniteLoss at the first step whose loss or gradient is NaN or infinite, InvalidInput for an unknown
-    optimizer.
+    Raises NonFiniteLoss at the first step whose loss or gradient is NaN or infinite.
     """
     trainer, callback = build(training)
     checkpoints.drop_halves(training.checkpoints)
     start = checkpoints.newest_whole(training.checkpoints)
+    if start is not None and checkpoints.step(start) >= total_steps(training.config, len(training.pairs)):
+        return _ended_before(trainer, start, training.watch)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
-    return Ended(trainer.state.global_step, callback.stopped)
+    return Ended(trainer.state.global_step, callback.stopped, trainer.save_now)
+
+
+def _ended_before(trainer: Any, last: Path, watch: Watch) -> Ended:
+    """Go on from a checkpoint of the last step, after which the trainer would take one more."""
+    trainer._load_from_checkpoint(str(last))
+    step = checkpoints.step(last)
+    # What was told of that step is this attempt's last word on training too.
+    told: dict[str, float] = {}
+    for entry in TrainerState.load_from_json(str(last / TRAINER_STATE_NAME)).log_history:
+        told |= from_trl(entry) if entry["step"] == step else {}
+    return Ended(step, watch.logged(step, told), save=lambda: None)
 
 
 def build(training: Training) -> tuple[Any, "_Progress"]:
@@ -176,11 +190,6 @@ def _labelled(side: str, prompt: Sequence[int], answer: Sequence[int]) -> Row:
 def _arguments(training: Training) -> dict[str, Any]:
     """Arguments that all trainers take, from the `training` section."""
     config = training.config.training
-    valid = [name.value for name in OptimizerNames]
-    if config.optimizer not in valid:
-        raise InvalidInput(
-            [f"training.optimizer: no such optimizer: {config.optimizer!r}; valid are {', '.join(valid)}"]
-        )
     cuda = torch.cuda.is_available()
     return {
         "output_dir": str(training.checkpoints),
@@ -201,7 +210,8 @@ def _arguments(training: Training) -> dict[str, Any]:
         "fp16": training.policy.precision == "fp16",
         "use_cpu": not cuda,
         "dataloader_pin_memory": cuda,
-        "gradient_checkpointing": config.gradient_checkpointing,
+        # The trainer's new word for gradient_checkpointing; the old one would be a warning in each log.
+        "activation_checkpointing": config.gradient_checkpointing,
         "logging_strategy": "steps",
         "logging_steps": config.logging_steps,
         "logging_nan_inf_filter": False,
@@ -275,6 +285,10 @@ class _Ours:
             self._save_failed = True
         else:
             checkpoints.drop_oldest(folder.parent, self.keep_checkpoints)
+
+    def save_now(self) -> None:
+        """A checkpoint of this moment, training being over."""
+        self._save_checkpoint(self.model, trial=None)  # type: ignore[attr-defined]
 
     def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
         """No README.md in checkpoints."""

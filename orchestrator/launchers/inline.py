@@ -10,11 +10,13 @@ from trainers.spec import RunResult, RunSpec
 
 
 class InlineJob:
-    """A run that was over before anyone could ask."""
+    """A run that begins when its launcher is waited for."""
 
-    def __init__(self, spec: RunSpec, result: RunResult) -> None:
+    def __init__(self, spec: RunSpec) -> None:
         self.spec = spec
-        self._result = result
+        self.outcome: RunResult | None = None
+        self.under_way = False
+        self.cancelled = False
 
     @property
     def id(self) -> str:
@@ -27,39 +29,72 @@ class InlineJob:
         return self.spec.folder.log
 
     def done(self) -> bool:
-        """Always."""
-        return True
+        """Whether it has been carried out."""
+        return self.outcome is not None
 
     def result(self) -> RunResult:
-        """How it ended."""
-        return self._result
+        """How it ended, once `done()`."""
+        if self.outcome is None:
+            raise RuntimeError(f"{self.id} is not done")
+        return self.outcome
 
     def cancel(self, *, at_once: bool = False) -> None:
-        """It is over."""
+        """Ask the run to stop through its folder; `at_once`, from a signal's handler, interrupts it where it is."""
+        if self.done():
+            return
+        self.cancelled = True
+        if not self.under_way:
+            self.outcome = _cancelled(self.spec)
+        elif at_once:
+            raise KeyboardInterrupt
+        else:
+            self.spec.folder.stop.touch()
 
 
 class InlineLauncher:
-    """Runs at `submit`, with the terminal as it is, so that a breakpoint works. Ctrl-C raises KeyboardInterrupt."""
+    """Runs while it is waited for, with the terminal as it is, so that a breakpoint works."""
 
     capacity = 1
 
     def __init__(self, target: str = TRAIN) -> None:
         """`target` names what trains, as `module:function`."""
         self._train = load_train(target)
+        self._jobs: list[InlineJob] = []
 
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
-        """Carry out the runs, one after another."""
-        return [InlineJob(spec, self._carry_out(spec)) for spec in specs]
-
-    def _carry_out(self, spec: RunSpec) -> RunResult:
-        try:
+        """Take the runs; `wait` carries them out."""
+        jobs = [InlineJob(spec) for spec in specs]
+        for spec in specs:
             make_ready(spec.folder)
+        self._jobs += jobs
+        return list(jobs)
+
+    def wait(self, timeout_s: float) -> None:  # noqa: ARG002 - a run in this process cannot be left half-way
+        """Carry out what was submitted, one after another."""
+        while self._jobs:
+            job = self._jobs.pop(0)
+            if not job.done():
+                job.under_way = True
+                job.outcome = self._carry_out(job)
+
+    def _carry_out(self, job: InlineJob) -> RunResult:
+        spec = job.spec
+        try:
             return carry_out(spec.run_dir, self._train, heed_signals=False)
+        except KeyboardInterrupt:
+            if not job.cancelled:
+                raise
+            return RunResult.read(spec.folder) or _cancelled(spec)
         except (RunFolderBusy, OSError) as error:
             return RunResult(spec.run_id, "failed", spec.params, attempts=attempts_made(spec.folder), error=str(error))
 
-    def wait(self, timeout_s: float) -> None:
-        """Nothing is ever under way."""
-
     def close(self) -> None:
-        """Nothing is held."""
+        """Cancel what was submitted and has not begun."""
+        for job in self._jobs:
+            job.cancel()
+        self._jobs.clear()
+
+
+def _cancelled(spec: RunSpec) -> RunResult:
+    attempts = attempts_made(spec.folder)
+    return RunResult(spec.run_id, "cancelled", spec.params, attempts=attempts, error="ended before it had begun")

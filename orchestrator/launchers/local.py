@@ -19,12 +19,11 @@ from typing import IO
 from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made, make_ready
 from orchestrator.launchers.base import Job
 from orchestrator.launchers.fork_server import Begin, Begun, Ended, Stop, command
-from orchestrator.launchers.machine import gpu_ids, slots
 from orchestrator.reporter import last_metrics
 from orchestrator.worker import BUSY, TRAIN, UNWRITTEN
 from trainers.spec import RunFolder, RunResult, RunSpec, Status
 
-__all__ = ["LocalJob", "LocalLauncher", "gpu_ids", "slots"]
+__all__ = ["LocalJob", "LocalLauncher"]
 
 _TAIL_BYTES, _TAIL_CHARS = 4096, 500
 _CLOSE_PATIENCE_S = 5.0

@@ -1,73 +1,54 @@
-"""What this machine offers to runs: its GPUs, and how many runs at a time they and the cores carry."""
+"""How many runs at a time a machine carries."""
 
-import os
-import re
-import subprocess
-from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from orchestrator.errors import BadCommand
-
-
-def gpu_ids(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Ids of the GPUs that CUDA would show to this process, as CUDA_VISIBLE_DEVICES takes them.
-
-    They are what that variable says where it is set, else the UUIDs that the driver tells, because its numbers follow
-    another order than CUDA's.
-    """
-    chosen = environment.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None:
-        return _driver_gpus()
-    ids = [gpu.strip() for gpu in chosen.split(",")]
-    invalid = [place for place, gpu in enumerate(ids) if gpu in ("", "-1", "NoDevFiles")]
-    return tuple(ids[: invalid[0]] if invalid else ids)  # CUDA too ignores what follows an invalid id
-
-
-def _driver_gpus() -> tuple[str, ...]:
-    try:
-        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return gpus_listed(listing.stdout) if listing.returncode == 0 else ()
-
-
-def gpus_listed(listing: str) -> tuple[str, ...]:
-    """The GPUs in the output of `nvidia-smi -L`; of one that is partitioned (MIG), its partitions.
-
-    "GPU 0: NVIDIA H200 (UUID: GPU-1a…)" -> ("GPU-1a…",)
-    """
-    gpus: list[str] = []
-    for line in listing.splitlines():
-        found = re.search(r"\(UUID: (\S+)\)", line)
-        if not found:
-            continue
-        if line.lstrip().startswith("MIG") and gpus and gpus[-1].startswith("GPU-"):
-            gpus.pop()
-        gpus.append(found[1])
-    return tuple(gpus)
+from trainers.machine import Machine
 
 
 def slots(
-    cores: int,
-    gpus: Sequence[str],
+    machine: Machine,
     *,
     workers: int | Literal["auto"],
     threads: int | Literal["auto"],
-    runs_per_gpu: int,
+    run_bytes: int | None = None,
 ) -> tuple[int, int]:
     """How many runs go on at a time, and how many CPU threads each has.
 
-    Left to itself: as many runs as the GPUs have places, or else one a core; and an even share of the cores.
-    Raises BadCommand where the GPUs have not so many places.
+    Left to itself: as many runs as the GPUs have places, or else one a core where memory has room for so many, at
+    `run_bytes` each; and an even share of the cores. Raises BadCommand where more are asked for than there is room.
     """
-    places = len(gpus) * runs_per_gpu
-    runs = (places or max(1, cores)) if workers == "auto" else workers
-    if gpus and runs > places:
-        raise BadCommand(
-            [
-                f"launcher.workers={workers}, but {len(gpus)} GPU(s) times launcher.runs_per_gpu={runs_per_gpu} make "
-                f"{places} places: set launcher.workers={places} or less, raise launcher.runs_per_gpu, or hide the "
-                "GPUs with CUDA_VISIBLE_DEVICES= in the environment"
-            ]
-        )
-    return runs, max(1, cores // runs) if threads == "auto" else threads
+    places = len(machine.gpu_bytes) * machine.runs_per_gpu
+    # Whether a single run fits is not asked here.
+    fitting = max(1, machine.ram_bytes // run_bytes) if run_bytes and not places else None
+    if workers == "auto":
+        runs = places or min(machine.cores, fitting or machine.cores)
+    else:
+        runs = workers
+        _refuse(_too_many_for_gpus(runs, machine) if places else _too_many_for_memory(runs, machine, fitting))
+    return runs, max(1, machine.cores // runs) if threads == "auto" else threads
+
+
+def _refuse(fault: str | None) -> None:
+    if fault:
+        raise BadCommand([fault])
+
+
+def _too_many_for_gpus(workers: int, machine: Machine) -> str | None:
+    places = len(machine.gpu_bytes) * machine.runs_per_gpu
+    if workers <= places:
+        return None
+    return (
+        f"launcher.workers={workers}, but {len(machine.gpu_bytes)} GPU(s) times "
+        f"launcher.runs_per_gpu={machine.runs_per_gpu} make {places} places: set launcher.workers={places} or less, "
+        "raise launcher.runs_per_gpu, or hide the GPUs with CUDA_VISIBLE_DEVICES= in the environment"
+    )
+
+
+def _too_many_for_memory(workers: int, machine: Machine, fitting: int | None) -> str | None:
+    if fitting is None or workers <= fitting:
+        return None
+    return (
+        f"launcher.workers={workers}, but {machine}, which has room for {fitting} such runs at a time: "
+        f"set launcher.workers={fitting} or less, or auto"
+    )

@@ -159,6 +159,73 @@ def test_ctrl_c_twice_stops_at_once(cli: Cli):
     assert no_process_works_in(cli.study)
 
 
+def test_a_reader_that_goes_away_does_not_stop_the_study(cli: Cli):
+    process = cli.sweep(*QUICK, "-m", "beta=range(1,7)")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert len(cli.results()) == 6
+    assert (cli.study / "table.md").exists()
+
+
+def test_a_closed_terminal_lets_runs_save(cli: Cli):
+    process = long_sweep(cli)
+    cli.wait_for(1)
+    process.send_signal(signal.SIGHUP)
+    assert cli.finish(process)[0] == 130
+    assert "stopping: SIGHUP" in (cli.study / "study.log").read_text()
+    assert len(cli.results()) < 400
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_runs_in_the_controllers_own_process_can_be_stopped(cli: Cli, times: int):
+    process = cli.sweep("tracking=disabled", "launcher=inline", "launcher.target=tests.e2e.quick_run:train", "-m",
+                        "beta=range(1,401)")  # fmt: skip
+    cli.wait_for(1)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+    assert cli.finish(process)[0] == 130
+
+
+def test_a_terminal_of_another_alphabet_gets_a_table(cli: Cli):
+    code, text = cli.finish(cli.sweep(*QUICK, "-m", "beta=1,2", "seed=0,1", PYTHONIOENCODING="ascii"))
+    assert code == 0, text
+
+
+def test_a_missing_spec_is_mended_by_the_same_command(cli: Cli):
+    cli.finish(sweep(cli))
+    next(cli.study.glob("runs/t0002*/spec.json")).unlink()
+    code, text = cli.finish(cli.start("resume", str(cli.study)))
+    assert code == 2
+    assert "run the study's command again" in text
+    assert cli.finish(sweep(cli))[0] == 0
+    assert cli.finish(cli.start("resume", str(cli.study)))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("study.yaml", "runs: null\n"),
+        ("runs/t0001*/spec.json", "[1]"),
+        ("runs/t0001*/spec.json", "{}"),
+        ("runs/t0001*/result.json", '{"run_id": "x", "status": null}'),
+        ("runs/t0001*/result.json", '{"run_id": "x", "status": "completed", "metrics": [1]}'),
+        ("runs/t0001*/result.json", '{"run_id": "x", "status": "completed", "metrics": {"eval/reward_accuracy": "a"}}'),
+        ("runs/t0001*/result.json", "[" * 100_000),
+        ("lease", '{"host": "x", "pid": -1, "started": 0.0}'),
+    ],
+)
+def test_a_damaged_study_is_told_or_mended_without_a_traceback(cli: Cli, file: str, content: str):
+    cli.finish(sweep(cli))
+    (path,) = cli.study.glob(file) if "*" in file else [cli.study / file]
+    path.write_text(content)
+    for verb in ("status", "resume"):
+        code, text = cli.finish(cli.start(verb, str(cli.study)))
+        assert code in (0, 2), text
+        assert "Traceback" not in text
+
+
 def test_cancel_from_elsewhere_stops_the_study(cli: Cli):
     process = long_sweep(cli)
     cli.wait_for(1)

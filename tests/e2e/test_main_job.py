@@ -100,6 +100,23 @@ def test_an_unreachable_tracker_costs_no_run_and_no_key(cli: Cli):
             assert KEY.encode() not in path.read_bytes(), path
 
 
+def test_data_that_changed_since_are_not_mixed_in(cli: Cli, tmp_path: Path):
+    """A study that goes on after an edit of its data says so, and trains nothing on the new ones."""
+    pairs = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"Question {i}?", "chosen": f"Right {i}", "rejected": f"Wrong {i}"} for i in range(40)]
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["data=jsonl", f"data.path={pairs}", "tracking=disabled", "-m", "beta=0.1,0.2"]
+    assert cli.finish(cli.sweep(*words))[0] == 0
+    next(cli.study.glob("runs/t0001*/result.json")).unlink()
+    pairs.write_text(pairs.read_text().replace("Right 3", "Right !"))
+    code, text = cli.finish(cli.start("resume", str(cli.study)))
+    assert code == 1
+    assert f"data.path={pairs} has changed since the study was made" in text
+    code, text = cli.finish(cli.sweep(*words))
+    assert code == 2
+    assert "has changed since the study was made" in text
+
+
 def test_runs_in_the_controllers_own_process_give_the_same_numbers(cli: Cli):
     words = [*SMALL, "tracking=disabled"]
     assert cli.finish(cli.sweep(*words))[0] == 0

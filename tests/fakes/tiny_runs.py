@@ -1,7 +1,7 @@
 """Small real models and configs for the tests of training: policies of known probabilities, runs on the toy data."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +83,14 @@ def run_spec(run_dir: Path, cache_dir: Path, config: Mapping[str, Any]) -> RunSp
 
 
 class Recorder:
-    """Keeps what a run reports, and asks it to stop at a step if it is to."""
+    """Keeps what a run reports, and asks it to stop at a step, or from a phase on, if it is to."""
 
-    def __init__(self, stop_at: int | None = None) -> None:
+    def __init__(self, stop_at: int | None = None, stop_in: str | None = None, after_asking: int = 0) -> None:
+        """`stop_in` is a phase in which it first answers `after_asking` times that the run may go on."""
         self.phases: list[tuple[str, int | None]] = []
         self.reports: list[tuple[int, dict[str, float]]] = []
-        self._stop_at = stop_at
+        self._stop_at, self._stop_in, self._patience = stop_at, stop_in, after_asking
+        self.put_off: list[Callable[[], None]] = []
 
     def begin(self, phase: str, steps: int | None = None) -> None:
         self.phases.append((phase, steps))
@@ -96,6 +98,20 @@ class Recorder:
     def report(self, step: int, metrics: Mapping[str, float]) -> bool:
         self.reports.append((step, dict(metrics)))
         return self._stop_at is not None and step >= self._stop_at
+
+    def stop_asked(self) -> bool:
+        if self._stop_in is None or self.phases[-1][0] != self._stop_in:
+            return False
+        self._patience -= 1
+        return self._patience < 0
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        self.put_off.append(work)
+
+    def do_what_is_left(self) -> None:
+        """As a worker does once the result is on disk."""
+        while self.put_off:
+            self.put_off.pop(0)()
 
     def of(self, metric: str) -> list[tuple[int, float]]:
         return [(step, values[metric]) for step, values in self.reports if metric in values]

@@ -17,9 +17,10 @@ import pytest
 
 from orchestrator.errors import BadCommand
 from orchestrator.launchers.local import LocalJob, LocalLauncher
-from orchestrator.launchers.machine import gpu_ids, gpus_listed, slots
+from orchestrator.launchers.machine import slots
 from tests.contracts.small_runs import HERE, spec_in, until
 from trainers.files import read_json
+from trainers.machine import Machine
 from trainers.spec import RunResult, RunSpec
 
 Make = Callable[..., LocalLauncher]
@@ -386,40 +387,46 @@ def test_whatever_is_killed_every_job_ends_and_every_result_is_whole(make: Make,
     assert len(jobs) == 30
 
 
-@pytest.mark.parametrize(
-    ("variable", "ids"),
-    [("0,1", ("0", "1")), ("GPU-1a, MIG-2b", ("GPU-1a", "MIG-2b")), ("", ()), ("-1", ()), ("3,-1,2", ("3",))],
-)
-def test_gpus_are_those_that_the_controller_was_given(variable: str, ids: tuple[str, ...]) -> None:
-    assert gpu_ids({"CUDA_VISIBLE_DEVICES": variable}) == ids
-
-
-def test_partitions_take_the_place_of_their_gpu() -> None:
-    listing = """\
-GPU 0: NVIDIA H200 (UUID: GPU-aaaa)
-  MIG 1g.18gb     Device  0: (UUID: MIG-bbbb)
-  MIG 1g.18gb     Device  1: (UUID: MIG-cccc)
-GPU 1: NVIDIA H200 (UUID: GPU-dddd)
-"""
-    assert gpus_listed(listing) == ("MIG-bbbb", "MIG-cccc", "GPU-dddd")
+def machine(cores: int, gpus: int = 0, runs_per_gpu: int = 1, ram_gb: int = 16) -> Machine:
+    return Machine(ram_gb * 10**9, (80 * 10**9,) * gpus, cores, runs_per_gpu=runs_per_gpu)
 
 
 @pytest.mark.parametrize(
-    ("cores", "gpus", "workers", "runs_per_gpu", "expected"),
+    ("here", "workers", "expected"),
     [
-        (8, (), "auto", 1, (8, 1)),
-        (8, (), 3, 1, (3, 2)),
-        (2, (), 6, 1, (6, 1)),
-        (16, ("0", "1"), "auto", 1, (2, 8)),
-        (16, ("0", "1"), "auto", 3, (6, 2)),
-        (16, ("0", "1"), 1, 1, (1, 16)),
+        (machine(8), "auto", (8, 1)),
+        (machine(8), 3, (3, 2)),
+        (machine(2), 6, (6, 1)),
+        (machine(16, gpus=2), "auto", (2, 8)),
+        (machine(16, gpus=2, runs_per_gpu=3), "auto", (6, 2)),
+        (machine(16, gpus=2), 1, (1, 16)),
     ],
 )
-def test_slots(cores: int, gpus: tuple[str, ...], workers: Any, runs_per_gpu: int, expected: tuple[int, int]) -> None:
+def test_slots(here: Machine, workers: Any, expected: tuple[int, int]) -> None:
     """One run a place on a GPU, or a core; the cores are shared among the runs."""
-    assert slots(cores, gpus, workers=workers, threads="auto", runs_per_gpu=runs_per_gpu) == expected
+    assert slots(here, workers=workers, threads="auto") == expected
+
+
+@pytest.mark.parametrize(
+    ("here", "gigabytes", "expected"),
+    [
+        (machine(8), 5, (3, 2)),
+        (machine(2), 5, (2, 1)),
+        (machine(8), 20, (1, 8)),
+        (machine(8, gpus=2), 5, (2, 4)),
+    ],
+)
+def test_runs_on_the_cpu_are_no_more_than_memory_has_room_for(
+    here: Machine, gigabytes: int, expected: tuple[int, int]
+) -> None:
+    assert slots(here, workers="auto", threads="auto", run_bytes=gigabytes * 10**9) == expected
+
+
+def test_more_workers_than_memory_has_room_for_are_refused() -> None:
+    with pytest.raises(BadCommand, match=r"16 GB of memory .* set launcher\.workers=3 or less"):
+        slots(machine(8), workers=4, threads=1, run_bytes=5 * 10**9)
 
 
 def test_more_workers_than_places_on_gpus_are_refused() -> None:
     with pytest.raises(BadCommand, match=r"set launcher\.workers=2 or less"):
-        slots(16, ("0", "1"), workers=3, threads=1, runs_per_gpu=1)
+        slots(machine(16, gpus=2), workers=3, threads=1)

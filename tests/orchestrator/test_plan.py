@@ -1,14 +1,16 @@
 """What a command would run, and everything that is wrong with it, before anything runs."""
 
+import contextlib
 import json
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from orchestrator.config import Source
+from orchestrator.config import STRENGTHS, Source, composer
 from orchestrator.errors import BadCommand
-from orchestrator.plan import Plan, fingerprint, make_plan
+from orchestrator.plan import Plan, changed_settings, fingerprint, make_plan
 from orchestrator.store import StudyFolder, StudyRecord
 from trainers.config import check
 from trainers.footprint import Machine
@@ -116,6 +118,8 @@ def test_a_fingerprint_is_of_values_not_of_their_order(tmp_path: Path):
         (["launcher.workers=1,2"], "launcher.workers=1,2: this concerns the study as a whole"),
         (["output_root=a,b"], "output_root"),
         (["study=a/b"], "study: "),
+        (["study=.."], "study: "),
+        (["study="], "study: "),
         (["data=jsonl"], "data.path: must be given"),
         (["reference=model"], "reference.path: must be given"),
         (["method=dpo", "reference=none"], "method=dpo needs a reference"),
@@ -169,7 +173,7 @@ def test_a_study_of_that_name_that_is_another_is_refused(tmp_path: Path):
     made = plan("study=mine", "beta=0.1", out=tmp_path)
     folder = StudyFolder(made.root)
     folder.root.mkdir()
-    record = StudyRecord("mine", made.identity, "python -m orchestrator", "", {}, {}, [], {})
+    record = StudyRecord("mine", made.identity, "python -m orchestrator", "", {}, {}, {}, [], {})
     folder.create(record, [])
     plan("study=mine", "beta=0.1", out=tmp_path)
     (fault,) = faults("study=mine", "beta=0.2", out=tmp_path)
@@ -200,3 +204,134 @@ def test_what_spoils_a_sweep_is_in_the_plan(tmp_path: Path, pairs: Path):
 
 def test_a_plan_tells_the_memory_of_each_model(tmp_path: Path):
     assert 0 < plan(out=tmp_path).memory["tiny"].total < 2 << 30
+
+
+def keys(node: Mapping[str, object], prefix: str = "") -> Iterator[str]:
+    for name, value in node.items():
+        yield prefix + name
+        if isinstance(value, dict):
+            yield from keys(value, f"{prefix}{name}.")
+
+
+ODD = (
+    "null",
+    "1",
+    "true",
+    "nan",
+    ".inf",
+    "-1",
+    "[1]",
+    "{a:1}",
+    "''",
+    "x",
+    "1e300",
+    "[]",
+    "${nope}",
+    "'[/b]'",
+    "\x1b[31m",
+)
+
+
+def test_whatever_stands_for_whichever_key_is_accepted_or_told(tmp_path: Path):
+    """Sixty random odd values for random keys: never anything but a plan or faults."""
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    with composer(Source()) as compose:
+        every = [*keys(compose.compose([]).config), *STRENGTHS, "epochs", "~training", "~method.beta", "~beta", "++a.b"]
+    for _ in range(60):
+        key, value = dice.choice(every), dice.choice(ODD)
+        override = key if key.startswith("~") else f"{key}={value}"
+        root = [] if key == "output_root" else [f"output_root={tmp_path / 'out'}"]
+        with contextlib.suppress(BadCommand):
+            make_plan([override, *root], sweep=False, source=Source(), machine=LAPTOP)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: [", b"\tx: 1", b"\xff\xfe", b"\x00", b"a: 1\na: 2", b"!!python/object/apply:os.system [ls]",
+        b"defaults: 3", b"defaults: [mine]", b"- 1", b"path: ${nope}", b"method: 5",
+    ],
+)  # fmt: skip
+def test_a_broken_file_in_the_users_own_folder_is_told(tmp_path: Path, content: bytes):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_bytes(content)
+    source = Source(config_dir=str(tmp_path))
+    with pytest.raises(BadCommand) as caught:
+        make_plan(["model=mine", f"output_root={tmp_path}"], sweep=False, source=source, machine=LAPTOP)
+    assert "no such option" not in caught.value.faults[0]
+
+
+def test_a_top_config_of_the_users_own_is_found(tmp_path: Path):
+    (tmp_path / "mine.yaml").write_text("defaults: [config, _self_]\nbeta: 0.7\n")
+    source = Source("mine", str(tmp_path))
+    made = make_plan([f"output_root={tmp_path}"], sweep=False, source=source, machine=LAPTOP)
+    assert made.runs[0].config["method"]["beta"] == 0.7
+
+
+def test_options_of_the_users_folder_are_among_the_valid_ones(tmp_path: Path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "mine.yaml").write_text("defaults: [hf]\n")
+    with pytest.raises(BadCommand, match="mine"):
+        make_plan(["model=min"], sweep=False, source=Source(config_dir=str(tmp_path)), machine=LAPTOP)
+
+
+def test_a_reference_may_be_swept_against_itself(tmp_path: Path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    made = plan("reference=self,model", f"reference.path={other}", out=tmp_path)
+    assert [run.config["reference"]["kind"] for run in made.runs] == ["self", "model"]
+
+
+def test_a_name_is_one_folder_whatever_the_model_is_called(tmp_path: Path):
+    made = plan("model.name='../../x y'", out=tmp_path)
+    assert made.root.parent == tmp_path
+    assert "/" not in made.name
+
+
+def test_an_objective_that_is_not_measured_is_told(tmp_path: Path):
+    (fault,) = faults("objective.metric=eval/reward_acuracy", out=tmp_path)
+    assert "did you mean eval/reward_accuracy?" in fault
+
+
+def test_tracking_online_needs_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    assert any("no key" in fault for fault in faults("tracking=online", out=tmp_path))
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    plan("tracking=online", out=tmp_path)
+
+
+def test_a_changed_file_is_named_where_the_study_was_made_on_another(tmp_path: Path, pairs: Path):
+    from trainers import inputs
+
+    words = ["study=mine", "data=jsonl", f"data.path={pairs}"]
+    made = plan(*words, out=tmp_path)
+    folder = StudyFolder(made.root)
+    record = StudyRecord("mine", made.identity, "", "", {}, {}, {}, [run.run_id for run in made.runs], {})
+    folder.root.mkdir()
+    folder.create(record, made.runs)
+    pairs.write_text(pairs.read_text().replace("Right 3", "Right !"))
+    inputs._digest.cache_clear()
+    (fault,) = faults(*words, out=tmp_path)
+    assert f"data.path={pairs} has changed since the study was made" in fault
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"), [(["fail_fast=true"], 7.0), (["launcher.workers=4"], 7.0), (["launcher=local"], None)]
+)
+def test_resume_changes_only_what_it_is_told_to(tmp_path: Path, change: list[str], kept: float | None):
+    settings = plan("launcher.timeout_min=7", out=tmp_path).settings.model_dump()
+    assert changed_settings(settings, change, Source()).launcher.timeout_min == kept
+
+
+def test_resume_names_a_slip(tmp_path: Path):
+    settings = plan(out=tmp_path).settings.model_dump()
+    with pytest.raises(BadCommand, match=r"did you mean launcher\.workers\?"):
+        changed_settings(settings, ["launcher.workrs=4"], Source())
+
+
+def test_more_workers_than_memory_has_room_for_are_refused(tmp_path: Path):
+    (fault,) = faults("launcher.workers=64", out=tmp_path)
+    assert "launcher.workers" in fault

@@ -20,6 +20,7 @@ RECORD = StudyRecord(
     created="2026-01-01T00:00:00+0000",
     space={"beta": [0.1, 0.5]},
     settings={"fail_fast": False},
+    source={"config_name": "config", "config_dir": None},
     runs=["t0000-s0-00000000"],
     data={},
 )
@@ -95,6 +96,21 @@ def test_a_killed_controller_leaves_the_study_free(folder: StudyFolder, reposito
     assert holder(folder) is None
     with held(folder):
         assert holder(folder) is not None
+
+
+def test_a_cancel_asked_of_an_earlier_controller_is_forgotten(folder: StudyFolder):
+    folder.root.mkdir()
+    folder.cancel.touch()
+    with held(folder):
+        assert not folder.cancel.exists()
+
+
+def test_a_controller_that_lost_its_lease_knows_and_leaves_it_alone(folder: StudyFolder):
+    with held(folder) as still_held:
+        assert still_held()
+        lease_of_another_host(folder, age_s=0)
+        assert not still_held()
+    assert folder.lease.exists(), "the lease is not its own to remove"
 
 
 def test_a_study_is_free_after_its_controller(folder: StudyFolder):

@@ -166,12 +166,33 @@ def test_a_cancel_file_stops_the_study(folder: StudyFolder):
     assert len(made.results) < len(BETAS)
 
 
-def test_a_cancel_asked_for_before_does_not_stop_the_next_start(folder: StudyFolder):
-    specs = specs_of(folder)
-    folder.cancel.touch()
-    made, _ = study(folder, specs, InstantLauncher())
+def test_a_study_taken_over_by_another_controller_stops(folder: StudyFolder):
+    launcher = InstantLauncher(capacity=1)
+    runs = by_trial(specs_of(folder))
+    made = Study(
+        folder,
+        runs,
+        sweeper=GridSweeper({"beta": BETAS}),
+        launcher=launcher,
+        objective=Objective("eval/reward_accuracy", "maximize"),
+        observer=Witness(),
+        still_held=lambda: not launcher.submitted,
+    )
     made.carry_out()
-    assert len(made.results) == len(specs)
+    assert made.stopped
+    assert len(launcher.submitted) == 1
+
+
+def test_a_stop_while_a_run_is_being_submitted_reaches_it(folder: StudyFolder):
+    class Interrupted(InstantLauncher):
+        def submit(self, specs):
+            jobs = super().submit(specs)
+            made.stop("a signal")
+            return jobs
+
+    made, witness = study(folder, specs_of(folder), Interrupted(capacity=1))
+    made.carry_out()
+    assert [status for _, status in witness.ends] == ["cancelled"]
 
 
 def test_a_run_that_cannot_be_started_has_failed(folder: StudyFolder):

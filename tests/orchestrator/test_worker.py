@@ -1,5 +1,6 @@
 """What a worker leaves in a run's folder, whatever happens to it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made
 from orchestrator.reporter import FileReporter, MetricsFile, last_metrics
 from orchestrator.worker import carry_out, main
 from tests.contracts.small_runs import HERE, nothing, raises, spec_in, three_steps, until, until_stopped
-from trainers.files import read_json
+from trainers.files import read_json, write_json
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec
 
 
@@ -152,6 +153,84 @@ def test_signals_ask_for_a_checkpoint(tmp_path: Path, number: signal.Signals) ->
     before = signal.getsignal(number)
     assert carry_out(spec_in(tmp_path).run_dir, signalled).status == "cancelled"
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_while_the_result_is_written_loses_nothing(tmp_path: Path) -> None:
+    spec = spec_in(tmp_path)
+    command = [sys.executable, "-m", "orchestrator.worker", str(spec.run_dir)]
+    command += ["--train", f"{HERE}:signalled_at_the_end"]
+    assert subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True).returncode == 0
+    written = RunResult.read(spec.folder)
+    assert written is not None
+    assert written.status == "completed"
+
+
+def test_what_is_put_off_is_done_once_the_result_is_on_disk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One thing that fails keeps neither the others nor the result."""
+    seen: list[Any] = []
+
+    def puts_off(spec: RunSpec, reporter: Reporter) -> RunResult:
+        reporter.afterwards(lambda: seen.append(RunResult.read(spec.folder)))
+        reporter.afterwards(lambda: seen.append(1 / 0))
+        reporter.afterwards(lambda: seen.append("last"))
+        assert not seen
+        return RunResult(spec.run_id, "completed", spec.params)
+
+    result = carry_out(spec_in(tmp_path).run_dir, puts_off)
+    assert seen == [result, "last"]
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_an_interrupt_after_the_result_leaves_it(tmp_path: Path) -> None:
+    def interrupted(spec: RunSpec, reporter: Reporter) -> RunResult:
+        def interrupt() -> None:
+            raise KeyboardInterrupt
+
+        reporter.afterwards(interrupt)
+        return RunResult(spec.run_id, "completed", spec.params)
+
+    spec = spec_in(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(spec.run_dir, interrupted, heed_signals=False)
+    written = RunResult.read(spec.folder)
+    assert written is not None
+    assert written.status == "completed"
+
+
+def test_a_result_that_cannot_be_written_undoes_nothing(tmp_path: Path) -> None:
+    """What is put off may be the dropping of checkpoints, which the run then still needs."""
+    spec = spec_in(tmp_path)
+    checkpoints = spec.folder.checkpoints
+
+    def loses_its_folder(spec: RunSpec, reporter: Reporter) -> RunResult:
+        checkpoints.mkdir()
+        reporter.afterwards(checkpoints.rmdir)
+        spec.folder.result.mkdir()
+        return RunResult(spec.run_id, "completed", spec.params)
+
+    with pytest.raises(OSError, match="result"):
+        carry_out(spec.run_dir, loses_its_folder)
+    assert checkpoints.exists()
+
+
+@pytest.mark.parametrize(
+    "returned", [None, {"status": "completed"}, RunResult("r", "done"), RunResult("r", "completed", metrics=[1.0])]
+)
+def test_what_is_no_result_is_a_failure_that_says_what_is_wanted(tmp_path: Path, returned: Any) -> None:
+    """Whatever a target of the user's own returns."""
+    spec = spec_in(tmp_path)
+    result = carry_out(spec.run_dir, lambda spec, reporter: returned)
+    assert result.status == "failed"
+    assert "it must return a RunResult" in str(result.error)
+    assert RunResult.read(spec.folder) == result
+
+
+@pytest.mark.parametrize("changes", [{"status": "done"}, {"status": ["completed"]}, {"metrics": [1.0]}])
+def test_a_result_that_another_program_damaged_is_none(tmp_path: Path, changes: dict[str, Any]) -> None:
+    spec = spec_in(tmp_path)
+    result = carry_out(spec.run_dir, nothing)
+    write_json(spec.folder.result, {**dataclasses.asdict(result), **changes})
+    assert RunResult.read(spec.folder) is None
 
 
 @pytest.mark.parametrize(

@@ -49,11 +49,21 @@ def test_no_prompt_is_in_both_halves(tmp_path):
     assert len(pairs.train) + len(pairs.heldout) == 40
 
 
-def test_a_file_that_grows_keeps_its_old_split(tmp_path):
-    before = load(write(tmp_path, rows(30)))
-    after = load(write(tmp_path, rows(60)))
-    assert set(before.heldout) <= set(after.heldout)
-    assert set(before.train) <= set(after.train)
+@pytest.mark.parametrize(("count", "held"), [(2, 1), (5, 1), (20, 2), (41, 4), (300, 30)])
+def test_a_tenth_of_the_pairs_is_held_out_also_of_few(tmp_path, count, held):
+    pairs = load(write(tmp_path, rows(count)), eval_fraction=0.1)
+    assert len(pairs.heldout) == held
+
+
+def test_whole_prompts_are_held_out_as_near_to_the_share_as_they_allow(tmp_path):
+    """Ten prompts of five pairs each: a tenth is one prompt."""
+    many = [{**row, "chosen": f"{row['chosen']} {n}"} for row in rows(10) for n in range(5)]
+    assert len(load(write(tmp_path, many), eval_fraction=0.1).heldout) == 5
+
+
+def test_another_seed_holds_out_other_prompts(tmp_path):
+    path = write(tmp_path, rows(60))
+    assert load(path, split_seed=0).heldout != load(path, split_seed=1).heldout
 
 
 def test_max_samples_keep_the_first_of_each_half(tmp_path):
@@ -138,13 +148,6 @@ def test_faults_of_both_files_are_told_together(tmp_path):
     told = faults(tmp_path / "a.jsonl", eval_path=str(tmp_path / "b.jsonl"))
     assert "data.path" in told
     assert "data.eval_path" in told
-
-
-def test_a_fraction_that_holds_out_nothing_names_one_that_does(tmp_path):
-    path = write(tmp_path, rows(5))
-    told = faults(path, eval_fraction=1e-9)
-    fraction = float(told.split("data.eval_fraction=")[2].split()[0])
-    assert len(load(path, eval_fraction=fraction).heldout) == 1
 
 
 def test_mangled_files_raise_nothing_but_invalid_input(tmp_path):

@@ -9,11 +9,11 @@ import yaml
 
 from trainers.config import RunConfig
 from trainers.footprint import Machine, check_model, estimate
-from trainers.machine import cgroup_limits, visible_gpus
+from trainers.machine import cgroup_limits
 from trainers.parameters import from_config
 
 LAPTOP = Machine(ram_bytes=16 * 10**9)
-WORKSTATION = Machine(ram_bytes=64 * 10**9, gpu_bytes=(10**10, 80 * 10**9))
+WORKSTATION = Machine(ram_bytes=64 * 10**9, gpu_bytes=(80 * 10**9, 80 * 10**9))
 GB = 10**9
 
 
@@ -50,8 +50,21 @@ def test_the_same_in_four_bits_fit(configured):
     assert not check_model(configured(quantization={"kind": "nf4", "double_quant": True}), LAPTOP, Path())
 
 
-def test_the_largest_gpu_counts_where_there_is_one(configured):
+def test_the_gpu_counts_where_there_is_one(configured):
     assert not check_model(configured(model={"dtype": "bfloat16"}), WORKSTATION, Path())
+
+
+def test_the_smallest_gpu_counts_because_runs_go_to_all(configured):
+    mixed = Machine(ram_bytes=64 * GB, gpu_bytes=(10 * GB, 80 * GB))
+    (told,) = check_model(configured(model={"dtype": "bfloat16"}), mixed, Path())
+    assert "the smallest GPU here has 10 GB (CUDA_VISIBLE_DEVICES hides it)" in told
+
+
+def test_runs_share_a_gpu_and_its_memory(configured):
+    config = configured(model={"dtype": "bfloat16"})
+    assert not check_model(config, WORKSTATION.shared_by(3), Path())
+    (told,) = check_model(config, WORKSTATION.shared_by(6), Path())
+    assert "a GPU here has 80 GB for launcher.runs_per_gpu=6" in told
 
 
 def test_full_fine_tuning_holds_weights_gradients_and_two_moments(configured):
@@ -113,13 +126,6 @@ def test_parameters_are_within_one_in_a_hundred_of_the_published(config, million
 
 def test_kinds_of_model_that_are_not_known_have_no_count():
     assert from_config({"model_type": "mamba"}) is None
-
-
-@pytest.mark.parametrize(
-    ("visible", "shown"), [(None, (1, 2, 3)), ("", ()), ("2,0", (3, 1)), ("-1", ()), ("1,7,0", (2,)), ("GPU-c", (3,))]
-)
-def test_cuda_visible_devices_is_honoured(visible, shown):
-    assert visible_gpus({"GPU-a": 1, "GPU-b": 2, "GPU-c": 3}, visible) == shown
 
 
 def test_limits_of_a_container_count(tmp_path):

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CodeGenConfig, LlamaConfig, T5Config
 
 from tests.fakes.tiny_runs import pair, run_config
 from trainers import world
 from trainers.config import RunConfig, check
 from trainers.errors import InvalidInput
 from trainers.evaluate import score
-from trainers.models import load_base, load_policy, load_tokenizer, weights_dtype
+from trainers.footprint import check_model
+from trainers.machine import Machine
+from trainers.models import best_attention, load_base, load_policy, load_tokenizer, weights_dtype
 from trainers.reference import reference_scores
 
 FULL = {"kind": "none"}
@@ -100,6 +103,41 @@ def test_the_chat_template_is_that_of_the_file(cache_dir: Path, tmp_path: Path) 
 def test_a_chat_template_that_is_not_there_is_named(cache_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"model\.chat_template: no such file"):
         load_tokenizer(config(model__chat_template=str(tmp_path / "none.jinja")), cache_dir)
+
+
+def test_the_home_folder_may_be_a_tilde(cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In every path of a model's: footprint.check_model takes it so, too."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copytree(world.policy(cache_dir), tmp_path / "tiny")
+    (tmp_path / "chat.jinja").write_text("at home")
+    asked = config(
+        model__path="~/tiny",
+        model__tokenizer="~/tiny",
+        model__chat_template="~/chat.jinja",
+        reference={"kind": "model", "path": "~/tiny", "revision": None},
+    )
+    assert check_model(asked, Machine(ram_bytes=16 * 10**9), cache_dir) == []
+    policy = load_policy(asked, cache_dir)
+    assert policy.tokenizer.chat_template == "at home"
+    found = reference_scores(asked, policy, {"heldout": PAIRS}, cache_dir)["heldout"]
+    assert torch.equal(found.chosen_logps, score(policy.model, PAIRS, 2, policy.pad_id).chosen_logps)
+
+
+@pytest.mark.parametrize(
+    ("model", "dtype", "capability", "attention"),
+    [
+        (LlamaConfig(), torch.bfloat16, (9, 0), "flash_attention_2"),
+        (LlamaConfig(), torch.float16, (8, 0), "flash_attention_2"),
+        (LlamaConfig(), torch.float16, (7, 5), "sdpa"),
+        (LlamaConfig(), torch.float32, (9, 0), "sdpa"),
+        (CodeGenConfig(), torch.bfloat16, (9, 0), "sdpa"),
+        (T5Config(), torch.bfloat16, (9, 0), "sdpa"),
+    ],
+)
+def test_flash_attention_is_for_models_and_gpus_that_have_it(
+    model: Any, dtype: torch.dtype, capability: tuple[int, int], attention: str
+) -> None:
+    assert best_attention(model, dtype, capability) == attention
 
 
 def nf4(cache_dir: Path) -> RunConfig:

@@ -91,7 +91,7 @@ def test_offline_keeps_what_can_be_synced_later(tmp_path: Path) -> None:
         tracker.log(1, {"train/loss": 0.125})
     (kept,) = (spec.run_dir / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"train/loss" in kept.read_bytes()
-    assert tracker.url is None
+    assert tracker.url() is None
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_online_the_server_gets_the_run_its_config_and_its_history(tmp_path: Pat
     assert [(row["_step"], row["train/loss"]) for row in run.history] == [(1, 1.0), (2, 0.5)]
     assert run.history[-1]["eval/margin_nats"] == 0.5
     assert (run.complete, run.exit_code) == (True, 0)
-    assert tracker.url == f"{server.url}/{ENTITY}/tests/runs/{run.name}"
+    assert tracker.url() == f"{server.url}/{ENTITY}/tests/runs/{run.name}"
 
 
 @pytest.mark.slow
@@ -129,15 +129,41 @@ def test_the_key_is_in_no_file_of_the_study(tmp_path: Path, cache_dir: Path, key
             config = run_config(tracking__mode=mode, tracking__base_url=server.url)
             spec = run_spec(tmp_path / mode, cache_dir, config)
             spec.write()
-            result = train(spec, Recorder())
+            reporter = Recorder()
+            result = train(spec, reporter)
             assert result.status == "completed"
             result.write(spec.folder)
+            reporter.do_what_is_left()
         assert len(server.keys - {""}) == 1
         assert server.runs[tracking.wandb_id(spec)].history[-1]["eval/pairs"] == 16
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".wandb" for path in files)
     assert not [path for path in files if KEY.encode() in path.read_bytes()]
     assert KEY not in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+def test_a_result_does_not_wait_for_a_server(tmp_path: Path, cache_dir: Path, key: str) -> None:
+    """Only what is left to do afterwards does."""
+    reporter = Recorder()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        config = run_config(tracking__mode="online", tracking__base_url=url)
+        result = train(run_spec(tmp_path / "run", cache_dir, config), reporter)
+        assert (result.status, result.tracking_url) == ("completed", None)
+        assert result.seconds < tracking.INIT_TIMEOUT_S
+    reporter.do_what_is_left()
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+@pytest.mark.slow
+def test_a_short_run_knows_its_page(tmp_path: Path, cache_dir: Path, key: str) -> None:
+    reporter = Recorder()
+    with WandbServer() as server:
+        config = run_config(tracking__mode="online", tracking__base_url=server.url)
+        result = train(run_spec(tmp_path / "run", cache_dir, config), reporter)
+        reporter.do_what_is_left()
+    assert str(result.tracking_url).startswith(f"{server.url}/{ENTITY}/")
 
 
 @pytest.mark.slow

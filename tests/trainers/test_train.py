@@ -2,16 +2,18 @@
 
 import json
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 from safetensors import safe_open
 
-from tests.fakes.tiny_runs import Recorder, run_config, run_spec
+from tests.fakes.tiny_runs import Recorder, bandit, pair, run_config, run_spec, training_of
 from trainers import world
 from trainers.spec import RunResult
 from trainers.train import train
+from trainers.trl_engine import build
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +31,10 @@ EVAL = {
 def run(
     folder: Path, cache_dir: Path, reporter: Recorder | None = None, method: str = "dpo", **changes: Any
 ) -> RunResult:
-    return train(run_spec(folder, cache_dir, run_config(method, **changes)), reporter or Recorder())
+    reporter = reporter or Recorder()
+    result = train(run_spec(folder, cache_dir, run_config(method, **changes)), reporter)
+    reporter.do_what_is_left()
+    return result
 
 
 def held_out(result: RunResult) -> dict[str, float | None]:
@@ -181,6 +186,102 @@ def test_a_run_stopped_at_its_last_step_has_only_to_be_evaluated(tmp_path: Path,
     assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("changes", "steps"), [({"max_steps": 5}, 5), ({"max_steps": 11}, 11), ({"epochs": 0.5}, 4), ({"epochs": 1.5}, 12)]
+)
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_a_run_stopped_at_its_last_step_within_an_epoch_takes_no_more(
+    tmp_path: Path, cache_dir: Path, changes: dict[str, float], steps: int, peft: str
+) -> None:
+    config: dict[str, Any] = {f"training__{key}": value for key, value in changes.items()}
+    if peft == "none":
+        config["peft"] = {"kind": "none"}
+    whole = run(tmp_path / "whole", cache_dir, **config)
+    stopped = run(tmp_path / "parts", cache_dir, Recorder(stop_at=steps), **config)
+    assert (stopped.status, stopped.steps) == ("cancelled", steps)
+    reporter = Recorder()
+    parts = run(tmp_path / "parts", cache_dir, reporter, **config)
+    assert {step for step, _ in reporter.reports} == {steps}
+    assert (parts.status, parts.steps) == ("completed", whole.steps) == ("completed", steps)
+    assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
+    assert parts.metrics["train/loss"] == pytest.approx(whole.metrics["train/loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(("phase", "answers"), [("loading", 0), ("loading", 1), ("scoring", 0), ("scoring", 2)])
+def test_a_stop_asked_before_training_ends_the_run(tmp_path: Path, cache_dir: Path, phase: str, answers: int) -> None:
+    """Nothing is trained by then, and nothing lost."""
+    reporter = Recorder(stop_in=phase, after_asking=answers)
+    result = run(tmp_path, cache_dir, reporter, evaluation__batch_size=4)
+    assert (result.status, result.error, result.steps) == ("cancelled", None, 0)
+    assert reporter.phases[-1][0] == phase
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("answers", [0, 2])
+@pytest.mark.parametrize("save_steps", [0, 3])
+def test_a_stop_asked_in_the_last_evaluation_keeps_all_steps(
+    tmp_path: Path, cache_dir: Path, answers: int, save_steps: int
+) -> None:
+    changes = {"evaluation__batch_size": 4, "training__save_steps": save_steps}
+    whole = run(tmp_path / "whole", cache_dir, **changes)
+    reporter = Recorder(stop_in="evaluating", after_asking=answers)
+    stopped = run(tmp_path / "parts", cache_dir, reporter, **changes)
+    assert (stopped.status, stopped.error, stopped.steps) == ("cancelled", None, 8)
+    assert not held_out(stopped)
+    assert (tmp_path / "parts" / "checkpoints" / "checkpoint-8" / "WHOLE").exists()
+    parts = run(tmp_path / "parts", cache_dir, **changes)
+    assert (parts.status, parts.steps) == ("completed", 8)
+    assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
+    assert parts.metrics["train/loss"] == pytest.approx(whole.metrics["train/loss"], abs=1e-6)
+
+
+def test_a_stop_asked_in_an_evaluation_on_the_way_keeps_its_step(tmp_path: Path, cache_dir: Path) -> None:
+    changes = {"evaluation__batch_size": 4, "evaluation__every": 3}
+    whole = run(tmp_path / "whole", cache_dir, **changes)
+    # Asked once as training begins, then before each of an evaluation's four passes.
+    stopped = run(tmp_path / "parts", cache_dir, Recorder(stop_in="training", after_asking=7), **changes)
+    assert (stopped.status, stopped.error, stopped.steps) == ("cancelled", None, 6)
+    reporter = Recorder()
+    parts = run(tmp_path / "parts", cache_dir, reporter, **changes)
+    assert reporter.reports[0][0] == 7
+    assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-6)
+
+
+def test_checkpoints_stay_until_the_result_is_on_disk(tmp_path: Path, cache_dir: Path) -> None:
+    """A run killed before that goes on from the last of them."""
+    reporter = Recorder()
+    result = train(run_spec(tmp_path, cache_dir, run_config(training__save_steps=2)), reporter)
+    assert result.status == "completed"
+    assert (tmp_path / "checkpoints" / "checkpoint-6" / "WHOLE").exists()
+    reporter.do_what_is_left()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_a_run_has_nothing_to_say_in_its_log(
+    tmp_path: Path, cache_dir: Path, capfd: pytest.CaptureFixture[str], peft: str
+) -> None:
+    """Neither progress bars nor warnings that nobody here can act on."""
+    world.policy(cache_dir)
+    changes: dict[str, Any] = {} if peft == "lora" else {"peft": {"kind": "none"}}
+    capfd.readouterr()
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        run(tmp_path, cache_dir, training__gradient_checkpointing=True, **changes)
+    assert [str(warning.message) for warning in told] == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_gradient_checkpointing_is_as_asked(tmp_path: Path, asked: bool) -> None:
+    """Whatever transformers calls it."""
+    training = training_of(
+        bandit([0.0, 0.0]), [pair([0], [1])], tmp_path, {"name": "ipo", "tau": 0.1}, gradient_checkpointing=asked
+    )
+    trainer, _ = build(training)
+    assert (trainer.args.gradient_checkpointing, trainer.args.activation_checkpointing) == (asked, asked)
+
+
 def test_no_more_checkpoints_are_kept_than_asked_for(tmp_path: Path, cache_dir: Path) -> None:
     run(tmp_path, cache_dir, Recorder(stop_at=7), training__save_steps=1, training__keep_checkpoints=2)
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
@@ -217,12 +318,6 @@ def test_faults_of_the_config_are_one_sentence(tmp_path: Path, cache_dir: Path) 
     assert "training.learning_rate" in result.error
     assert "method.beta" in result.error
     assert "\n" not in result.error
-
-
-def test_an_unknown_optimizer_is_named_with_those_there_are(tmp_path: Path, cache_dir: Path) -> None:
-    result = run(tmp_path, cache_dir, training__optimizer="adamm")
-    assert result.error is not None
-    assert "training.optimizer: no such optimizer: 'adamm'; valid are adamw_torch" in result.error
 
 
 def test_a_model_that_is_not_there_fails_the_run_and_leaves_the_trace_in_the_log(

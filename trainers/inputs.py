@@ -1,0 +1,114 @@
+"""Which files and folders of this machine a run's config reads, and digests of what they hold.
+
+{"data": {"path": "pairs.jsonl"}} -> {"data.path": "sha256:9f86d0…"}; a hub id has none. A run is what it computes: the
+same config over other data is another run, and a run that was planned on some data must not go on with others.
+"""
+
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from trainers.config import RunConfig
+from trainers.paths import local_path
+
+_KEYS = (
+    ("data", "path"),
+    ("data", "eval_path"),
+    ("data", "eval_split"),
+    ("model", "path"),
+    ("model", "tokenizer"),
+    ("model", "chat_template"),
+    ("reference", "path"),
+)
+# Larger files are told apart by size and time: weights are too large to be read for each command.
+_READ_BYTES = 256 << 20
+_READ_IN_FOLDERS_BYTES = 1 << 20
+
+
+def digests(config: RunConfig) -> dict[str, str]:
+    """A digest for each key whose value names a file or folder of this machine."""
+    return {key: _digest(path) for key, path in _local(config)}
+
+
+def resolved(config: RunConfig) -> dict[str, Any]:
+    """The config as plain values, its local paths absolute: a run must not depend on where it is started from."""
+    values = config.model_dump(by_alias=True)
+    for key, path in _local(config):
+        section, name = key.split(".")
+        values[section][name] = str(path)
+    return values
+
+
+def identity(config: RunConfig) -> dict[str, Any]:
+    """What makes the run the run it is: its config without tracking and labels, its local inputs by their content."""
+    values = config.model_dump(by_alias=True, exclude={"tracking": True, "model": {"name", "parameters_b"}})
+    if config.reference.kind != "model":
+        values["reference"] = {"kind": config.reference.kind}
+    for key, digest in digests(config).items():
+        section, name = key.split(".")
+        values[section][name] = digest
+    return values
+
+
+def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
+    """Faults where a local input no longer holds what it did when the run was planned."""
+    now = digests(config)
+    return [
+        f"{key}={getattr(getattr(config, key.split('.')[0]), key.split('.')[1])} "
+        f"{'has changed' if key in now else 'is gone'} since the study was made: "
+        "put it back, or start another study on what is there now"
+        for key, digest in known.items()
+        if now.get(key) != digest
+    ]
+
+
+def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:
+    for section, name in _KEYS:
+        value = getattr(getattr(config, section), name, None)
+        if not isinstance(value, str) or (section == "reference" and config.reference.kind != "model"):
+            continue
+        path = _here(value)
+        if path is not None:
+            yield f"{section}.{name}", path
+
+
+def _here(value: str) -> Path | None:
+    """The absolute path, where there is one; what cannot even be looked at is for the data's own checks to tell."""
+    try:
+        path = local_path(value)
+        return path.absolute() if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
+
+
+@functools.cache
+def _digest(path: Path) -> str:
+    try:
+        if path.is_dir():
+            parts = [f"{file.relative_to(path)} {_of_file(file, _READ_IN_FOLDERS_BYTES)}" for file in _files(path)]
+            return f"sha256:{hashlib.sha256(chr(10).join(sorted(parts)).encode('utf-8', 'replace')).hexdigest()}"
+        return _of_file(path, _READ_BYTES)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        yield from (Path(root) / name for name in names)
+
+
+def _of_file(path: Path, read_bytes: int) -> str:
+    try:
+        status = path.stat()
+    except OSError:  # a link to nowhere, or to itself
+        return "broken link"
+    if not stat.S_ISREG(status.st_mode):
+        return "no regular file"
+    if status.st_size > read_bytes:
+        return f"{status.st_size} bytes of {status.st_mtime_ns}"
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
