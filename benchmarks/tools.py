@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.setup import BENCH_PYTHON
+from benchmarks.work import MAX_LENGTH
 
 PRODUCT = "product"
 
@@ -40,6 +41,7 @@ def product(task: Task) -> list[str]:
         *("method=dpo", "model=hf", f"model.path={task.work}/model"),
         *("data=jsonl", f"data.path={task.work}/train.jsonl", f"data.eval_path={task.work}/heldout.jsonl"),
         *("peft=lora", "peft.r=8", "peft.alpha=16", "tracking=disabled"),
+        *("training.learning_rate=1e-3", f"training.max_length={MAX_LENGTH}"),
         *("launcher=local", f"launcher.workers={task.workers}", "launcher.threads=1"),
         *(f"output_root={task.out}/outputs", f"cache_dir={task.out}/cache"),
         *("-m", f"beta={task.listed}"),

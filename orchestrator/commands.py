@@ -13,12 +13,13 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from orchestrator.cli import Command, command_line
-from orchestrator.config import Source, StudySettings, study_settings
+from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.launchers.choose import describe, make_launcher
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, changed_settings, largest, make_plan
 from orchestrator.progress import State, log, progress, screen, under_way
+from orchestrator.settings import StudySettings, study_settings
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
 from orchestrator.study import Study, by_trial
 from orchestrator.table import Table, make_table

@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Any, cast
 
 import yaml
 from hydra import compose as hydra_compose
@@ -24,16 +24,14 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import BeforeValidator, Field, ValidationError
 
 from orchestrator.errors import BadCommand
+from orchestrator.shortcuts import settle_shortcuts
 from orchestrator.wording import one_line
 from sweeps.types import Scalar
-from trainers.config import Count, RunConfig, Section, describe, unknown_key
-from trainers.methods import METHODS
+from trainers.config import RUN_SECTIONS, unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
-RUN_SECTIONS = tuple(RunConfig.model_fields)
 # What Hydra lets through from a config file that is broken in whatever way.
 COMPOSE_ERRORS = (
     HydraException,
@@ -46,63 +44,6 @@ COMPOSE_ERRORS = (
     RecursionError,
     OSError,
 )
-# Names for the strength on the command line, besides beta: papers call ORPO's lambda and IPO's tau.
-STRENGTHS = ("beta", *sorted({m.strength for m in METHODS.values() if m.strength} - {"beta"}))
-_SHORTCUTS = (*STRENGTHS, "epochs")
-
-
-# What carries out a run: a function that takes a RunSpec and a Reporter, and returns a RunResult.
-Target = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
-
-
-class LocalSettings(Section):
-    """Where runs go on one machine."""
-
-    kind: Literal["local"]
-    workers: Count | Literal["auto"]
-    threads: Count | Literal["auto"]
-    runs_per_gpu: Count
-    timeout_min: Annotated[float, Field(gt=0)] | None
-    grace_s: Annotated[float, Field(ge=0)]
-    target: Target
-    preload: list[str]
-
-
-class InlineSettings(Section):
-    """Runs go on in the controller itself."""
-
-    kind: Literal["inline"]
-    target: Target
-
-
-class GridSettings(Section):
-    """Every combination."""
-
-    kind: Literal["grid"]
-
-
-class ObjectiveSettings(Section):
-    """By which metric, and which way, trials are compared."""
-
-    metric: Annotated[str, Field(pattern=r"^(eval|train)/.+")]
-    direction: Literal["maximize", "minimize"]
-
-
-def _as_typed(value: Any) -> Any:
-    """study=1 means the name 1."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-class StudySettings(Section):
-    """What concerns the study as a whole, and so must be the same for each of its trials."""
-
-    launcher: LocalSettings | InlineSettings = Field(discriminator="kind")
-    sweeper: GridSettings
-    objective: ObjectiveSettings
-    study: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$"), BeforeValidator(_as_typed)] | None
-    output_root: str
-    cache_dir: str | None
-    fail_fast: bool
 
 
 @dataclass(frozen=True)
@@ -310,55 +251,6 @@ class Composer:
                 return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, DictConfig) else [])
             node = node[part]
         return f"{key}: no such key of the option that was chosen"
-
-
-def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> list[str]:
-    """Move beta (or lambda, tau) and epochs to where they belong, and take the shortcuts off the config.
-
-    {"beta": 0.5, "method": {"name": "ipo", "tau": 0.1}} -> {"method": {"name": "ipo", "tau": 0.5}}
-    What the command gives goes before what a file says. Returns what is wrong where two of them disagree.
-    """
-    shortcuts = {key: config.pop(key) for key in _SHORTCUTS if key in config}
-    method, training = config.get("method"), config.get("training")
-    if not isinstance(method, dict) or not isinstance(training, dict) or str(method.get("name")) not in METHODS:
-        return []  # the schema will say what is wrong with it
-    faults = _settle_strength(method, {key: shortcuts.get(key) for key in STRENGTHS}, given)
-    epochs, own = shortcuts.get("epochs"), training.get("epochs")
-    if epochs is not None and "training.epochs" in given and own != epochs:
-        faults.append(f"epochs={epochs} and training.epochs={own} disagree: give one of them")
-    elif epochs is not None:
-        training["epochs"] = epochs
-    return faults
-
-
-def _settle_strength(method: dict[str, Any], shortcuts: Mapping[str, Any], given: Sequence[str]) -> list[str]:
-    name, strength = method["name"], METHODS[method["name"]].strength
-    named = {key: value for key, value in shortcuts.items() if value is not None}
-    # The command's own words go before those of a config file.
-    named = {key: value for key, value in named.items() if key in given} or named
-    foreign = [key for key in named if key not in ("beta", strength)]
-    if foreign:
-        own = f"its strength is {strength}" if strength else "it has no strength"
-        return [f"{key}={named[key]}: method={name} has no {key}; {own}" for key in foreign]
-    if strength is None:
-        return []  # beta makes no difference to sft: its trials are one and the same run
-    if f"method.{strength}" in given:
-        named[f"method.{strength}"] = method.get(strength)
-    if len({repr(float(v) if isinstance(v, int | float) else v) for v in named.values()}) > 1:
-        told = " and ".join(f"{key}={value}" for key, value in named.items())
-        return [f"{told} disagree: they all mean the strength of method={name}; give one of them"]
-    for value in named.values():
-        method[strength] = value
-    return []
-
-
-def study_settings(config: Mapping[str, Any]) -> StudySettings:
-    """The settings that concern the whole study. Raises BadCommand with every fault in them."""
-    values = {key: value for key, value in config.items() if key not in RUN_SECTIONS}
-    try:
-        return StudySettings.model_validate(values)
-    except ValidationError as error:
-        raise BadCommand(describe(error, values)) from None
 
 
 def run_sections(config: Mapping[str, Any]) -> dict[str, Any]:

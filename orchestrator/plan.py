@@ -18,26 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config import (
-    RUN_SECTIONS,
-    Composer,
-    Parsed,
-    Source,
-    StudySettings,
-    Sweep,
-    composer,
-    run_sections,
-    study_settings,
-)
+from orchestrator.config import Composer, Parsed, Source, Sweep, composer, run_sections
 from orchestrator.errors import BadCommand
+from orchestrator.faults import NO_TRIAL, Faults
 from orchestrator.launchers.choose import describe
+from orchestrator.settings import StudySettings, study_settings
 from orchestrator.store import BYTES_A_RUN, StudyFolder
 from orchestrator.wording import one_line
 from orchestrator.worker import TRAIN
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
 from trainers import inputs, tracking
-from trainers.config import RunConfig, check, mended
+from trainers.config import RUN_SECTIONS, RunConfig, check, mended
 from trainers.data import DataReport, inspect
 from trainers.errors import InvalidInput
 from trainers.footprint import Estimate, Machine, check_model, estimate
@@ -69,14 +61,14 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         parsed = compose.parse(overrides)
         space = {s.key: s.values for s in parsed.sweeps if s.key != "seed"}
         trials = GridSweeper(space).ask(math.prod(map(len, space.values())))
-        faults = _Faults(trials)
+        faults = Faults(trials)
         faults.add_all(trials, [*parsed.faults, *_misplaced(parsed.sweeps, allowed=sweep)])
         settings = _settings(compose, parsed, faults)
         planned = _composed(compose, parsed, trials, settings.launcher.target, faults)
     machine = machine.shared_by(getattr(settings.launcher, "runs_per_gpu", 1))
     reports = _inspect(planned, machine, _cache_dir(settings), faults)
     memory = _memory(planned, machine)
-    faults.add(_NO_TRIAL, _too_many_workers(settings, machine, memory))
+    faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
     return _assemble(settings, space, trials, planned, reports, memory, faults)
 
 
@@ -107,15 +99,15 @@ def changed_settings(settings: Mapping[str, Any], overrides: Sequence[str], sour
         return study_settings(compose.changed(known, [text for text in parsed.fixed if text not in groups]).sound())
 
 
-def _settings(compose: Composer, parsed: Parsed, faults: "_Faults") -> StudySettings:
+def _settings(compose: Composer, parsed: Parsed, faults: Faults) -> StudySettings:
     """What concerns the study as a whole; where it is at fault, the defaults, so that the runs can be looked at."""
     composed = compose.compose(parsed.fixed, [s.override(s.values[0]) for s in parsed.sweeps])
     try:
         settings = study_settings(composed.config)
-        faults.add_all([_NO_TRIAL], _unknown_metric(settings))
+        faults.add_all([NO_TRIAL], _unknown_metric(settings))
         return settings
     except BadCommand as error:
-        faults.add(_NO_TRIAL, error.faults)
+        faults.add(NO_TRIAL, error.faults)
         return study_settings(compose.compose([]).config)
 
 
@@ -148,7 +140,7 @@ def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
 
 
 def _composed(
-    compose: Composer, parsed: Parsed, trials: Sequence[Trial], target: str, faults: "_Faults"
+    compose: Composer, parsed: Parsed, trials: Sequence[Trial], target: str, faults: Faults
 ) -> list[_Planned]:
     """Every run's config, checked; one at fault is mended as far as can be, for what else may be wrong with it."""
     planned = []
@@ -169,39 +161,6 @@ def _composed(
     return planned
 
 
-class _Faults:
-    """Faults by trial, told once each, with the trials they concern where these are not all."""
-
-    def __init__(self, trials: Sequence[Trial]) -> None:
-        self._trials = trials
-        self._found: dict[str, dict[int, Trial]] = {}
-
-    def add(self, trial: Trial, faults: Iterable[str]) -> None:
-        for fault in faults:
-            self._found.setdefault(fault, {})[trial.number] = trial
-
-    def add_all(self, trials: Iterable[Trial], faults: Iterable[str]) -> None:
-        told = tuple(faults)
-        for trial in trials:
-            self.add(trial, told)
-
-    def raise_if_any(self) -> None:
-        if self._found:
-            raise BadCommand([fault + self._where(trials) for fault, trials in self._found.items()])
-
-    def _where(self, concerned: Mapping[int, Trial]) -> str:
-        if len(concerned) == len(self._trials) or _NO_TRIAL.number in concerned:
-            return ""
-        first = next(iter(concerned.values()))
-        label = ", ".join(f"{key}={value}" for key, value in first.params.items())
-        more = f" and {len(concerned) - 1} more" if len(concerned) > 1 else ""
-        return f" (trial {first.number}: {label}{more})"
-
-
-# Stands for what concerns the study as a whole.
-_NO_TRIAL = Trial(-1, {})
-
-
 def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
     """SHA-256, in hex, of what a run computes, and of what computes it where that is not ours."""
     what = inputs.identity(config) if target == TRAIN else {**inputs.identity(config), "target": target}
@@ -209,7 +168,7 @@ def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
 
 
 def _inspect(
-    planned: Sequence[_Planned], machine: Machine, cache_dir: Path, faults: "_Faults"
+    planned: Sequence[_Planned], machine: Machine, cache_dir: Path, faults: Faults
 ) -> dict[str, DataReport | None]:
     """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
     reports: dict[str, DataReport | None] = {}
@@ -264,14 +223,14 @@ def _assemble(
     planned: Sequence[_Planned],
     reports: Mapping[str, DataReport | None],
     memory: Mapping[str, Estimate],
-    faults: "_Faults",
+    faults: Faults,
 ) -> Plan:
     identity = _identity(planned)
     name = settings.study or _name(planned, identity)
     folder = StudyFolder(_path("output_root", settings.output_root) / name)
-    faults.add(_NO_TRIAL, _room_for(folder.root, len(planned) * BYTES_A_RUN))
+    faults.add(NO_TRIAL, _room_for(folder.root, len(planned) * BYTES_A_RUN))
     faults.raise_if_any()  # before the next, whose answer depends on the runs being what the user wants
-    faults.add(_NO_TRIAL, _held_by_another(folder, name, identity, planned))
+    faults.add(NO_TRIAL, _held_by_another(folder, name, identity, planned))
     faults.raise_if_any()
     cache_dir = _cache_dir(settings)
     runs = [_spec(run, name, folder, cache_dir) for run in planned]

@@ -201,6 +201,9 @@ class RunConfig(Section):
         return None if key is None else float(self.method.model_dump(by_alias=True)[key])
 
 
+RUN_SECTIONS = tuple(RunConfig.model_fields)
+
+
 def check(config: Mapping[str, Any]) -> RunConfig:
     """The config with types, or InvalidInput with every fault in it."""
     missing = [f"{key}: must be given: {key}=..." for key in _missing(config)]

@@ -1,10 +1,10 @@
 """From a study's settings to the launcher that carries out its runs."""
 
-from orchestrator.config import InlineSettings, LocalSettings
 from orchestrator.launchers.base import Launcher
 from orchestrator.launchers.inline import InlineLauncher
 from orchestrator.launchers.local import LocalLauncher
 from orchestrator.launchers.machine import slots
+from orchestrator.settings import InlineSettings, LocalSettings
 from orchestrator.worker import TRAIN
 from trainers.footprint import Machine
 

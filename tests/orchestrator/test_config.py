@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator.config import CONF, Composer, Source, composer, run_sections, study_settings
+from orchestrator.config import CONF, Composer, Source, composer, run_sections
 from orchestrator.errors import BadCommand
+from orchestrator.settings import study_settings
 from trainers.config import check
 
 

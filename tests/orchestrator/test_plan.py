@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.config import STRENGTHS, Source, composer
+from orchestrator.config import Source, composer
 from orchestrator.errors import BadCommand
 from orchestrator.plan import Plan, changed_settings, fingerprint, make_plan
+from orchestrator.shortcuts import STRENGTHS
 from orchestrator.store import StudyFolder, StudyRecord
 from trainers.config import check
 from trainers.footprint import Machine
