@@ -47,35 +47,45 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
 def _run(command: Command, argv: Sequence[str], console: Console) -> int:
     plan = _make_plan(command)
     folder = StudyFolder(plan.root)
-    with _writing(folder), held(folder) as still_held:
-        record = folder.record()
-        if record is None:
-            record = _record(plan, command, command_line(argv))
-            folder.create(record, plan.runs)
-        folder.write_specs([run for run in plan.runs if run.run_id in set(record.runs)])
+    with contextlib.ExitStack() as stack:
+        with _writing(folder):
+            still_held = stack.enter_context(held(folder))
+            record = folder.record()
+            if record is None:
+                record = _record(plan, command, command_line(argv))
+                folder.create(record, plan.runs)
+            known = set(record.runs)
+            folder.write_specs([run for run in plan.runs if run.run_id in known])
+            _note(folder, argv)
         _say_what_was_found(plan, console)
-        return _work(folder, record, plan.settings, argv, console, still_held)
+        return _work(folder, record, plan.settings, console, still_held)
 
 
 def _resume(command: Command, argv: Sequence[str], console: Console) -> int:
     folder, record = open_study(_folder(command))
     settings = _settings(record, command)
-    with _writing(folder), held(folder) as still_held:
-        return _work(folder, record, settings, argv, console, still_held)
+    with contextlib.ExitStack() as stack:
+        with _writing(folder):
+            still_held = stack.enter_context(held(folder))
+            _note(folder, argv)
+        return _work(folder, record, settings, console, still_held)
+
+
+def _note(folder: StudyFolder, argv: Sequence[str]) -> None:
+    """Keep the command that works on the study from now on."""
+    with folder.command.open("a", encoding="utf-8", errors="backslashreplace") as commands:
+        commands.write(command_line(argv) + "\n")
+    log(folder, command_line(argv))
 
 
 def _work(
     folder: StudyFolder,
     record: StudyRecord,
     settings: StudySettings,
-    argv: Sequence[str],
     console: Console,
     still_held: Callable[[], bool],
 ) -> int:
     """Carry out what the study has not finished, and tell what came of it."""
-    with folder.command.open("a", encoding="utf-8", errors="backslashreplace") as commands:
-        commands.write(command_line(argv) + "\n")
-    log(folder, command_line(argv))
     specs = folder.specs(record)
     runs = by_trial(specs)
     objective = Objective(settings.objective.metric, settings.objective.direction)
@@ -98,8 +108,7 @@ def _work(
     try:
         table.write(folder)
     except OSError as error:
-        told = f"table.md and table.csv could not be written: {error.strerror or error}"
-        console.print(told, style="red", highlight=False, markup=False)
+        _tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
     return _closing_words(folder, specs, study, console)
 
 
