@@ -86,7 +86,7 @@ def _chat_ids(messages: Messages, tokenizer: Any) -> list[int]:
 
 NO_TEMPLATE = (
     "the data are chat messages, but the tokenizer of {name} has no chat template: "
-    "give one, a Jinja file, as model.chat_template=FILE, or use a chat model"
+    "give one, model.chat_template=builtin:chatml or a Jinja file as model.chat_template=FILE, or use a chat model"
 )
 
 

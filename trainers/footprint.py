@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from trainers import hub
+from trainers.chat_templates import TEMPLATES
 from trainers.config import LoRA, ModelReference, RunConfig
 from trainers.machine import Machine
 from trainers.parameters import from_config
@@ -90,9 +91,9 @@ def estimate(config: RunConfig, machine: Machine | None = None) -> Estimate | No
 
 
 def _missing_file(setting: str, path: str | None) -> list[str]:
-    if path is None or local_path(path).is_file():
+    if path is None or path in TEMPLATES or local_path(path).is_file():
         return []
-    return [f"{setting}={path}: there is no such file (from {Path.cwd()})"]
+    return [f"{setting}={path}: there is no such file (from {Path.cwd()}), nor is it one of {', '.join(TEMPLATES)}"]
 
 
 def _missing(setting: str, path: str, revision: str | None, file: str = "config.json") -> list[str]:

@@ -6,13 +6,13 @@ same config over other data is another run, and a run that was planned on some d
 
 import functools
 import hashlib
-import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers.config import RunConfig
+from trainers.config import HubPairs, Orca, RunConfig
+from trainers.data_sets import local_files
 from trainers.paths import local_path
 
 _KEYS = (
@@ -31,7 +31,7 @@ _READ_IN_FOLDERS_BYTES = 1 << 20
 
 def digests(config: RunConfig) -> dict[str, str]:
     """A digest for each key whose value names a file or folder of this machine."""
-    return {key: _digest(path) for key, path in _local(config)}
+    return {key: _digest(path, _read_in(config, key, path)) for key, path in _local(config)}
 
 
 def resolved(config: RunConfig) -> dict[str, Any]:
@@ -85,20 +85,29 @@ def _here(value: str) -> Path | None:
         return None
 
 
-@functools.cache
-def _digest(path: Path) -> str:
+def _read_in(config: RunConfig, key: str, folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that a run reads: outputs may lie in the same folder, and change while it is used."""
+    if not folder.is_dir():
+        return ()
+    data = config.data
+    if key == "data.path" and isinstance(data, HubPairs | Orca):
+        names = [name for name in (data.train_split, data.eval_split) if name]
+        return tuple(file for name in names for file in local_files(data, name))
     try:
-        if path.is_dir():
-            parts = [f"{file.relative_to(path)} {_of_file(file, _READ_IN_FOLDERS_BYTES)}" for file in _files(path)]
-            return f"sha256:{hashlib.sha256(chr(10).join(sorted(parts)).encode('utf-8', 'replace')).hexdigest()}"
-        return _of_file(path, _READ_BYTES)
+        return tuple(sorted(path for path in folder.iterdir() if not path.is_dir()))
+    except OSError:
+        return ()
+
+
+@functools.cache
+def _digest(path: Path, files: tuple[Path, ...]) -> str:
+    try:
+        if not path.is_dir():
+            return _of_file(path, _READ_BYTES)
+        parts = [f"{file.name} {_of_file(file, _READ_IN_FOLDERS_BYTES)}" for file in files]
+        return f"sha256:{hashlib.sha256(chr(10).join(parts).encode('utf-8', 'replace')).hexdigest()}"
     except OSError as error:
         return f"unreadable: {error.strerror}"
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root) / name for name in names)
 
 
 def _of_file(path: Path, read_bytes: int) -> str:

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging
 from trl.trainer.utils import disable_dropout_in_model
 
-from trainers import world
+from trainers import chat_templates, world
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput
 from trainers.paths import local_path
@@ -116,15 +116,23 @@ def load_tokenizer(config: RunConfig, cache_dir: Path) -> Any:
     revision = config.model.revision if config.model.tokenizer is None else None
     tokenizer = tokenizer_at(path, revision, cache_dir)
     if config.model.chat_template is not None:
-        template = local_path(config.model.chat_template)
-        if not template.is_file():
-            raise InvalidInput([f"model.chat_template: no such file: {template}"])
-        tokenizer.chat_template = template.read_text()
+        tokenizer.chat_template = _template(config.model.chat_template)
     if tokenizer.eos_token_id is None:
         raise InvalidInput([f"the tokenizer of {path} has no end-of-text token: give another one, model.tokenizer=..."])
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _template(name: str) -> str:
+    """The text of a built-in chat template, or of a file."""
+    template = chat_templates.named(name)
+    if template is not None:
+        return template
+    path = local_path(name)
+    if not path.is_file():
+        raise InvalidInput([f"model.chat_template: no such file: {path}"])
+    return path.read_text()
 
 
 def tokenizer_at(path: str, revision: str | None, cache_dir: Path) -> Any:

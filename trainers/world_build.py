@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from trainers.chat_templates import TEMPLATES
 from trainers.world_text import all_prompts, gold_reward, write_answer
 
 if TYPE_CHECKING:
@@ -106,14 +107,6 @@ def _new_model() -> Any:
     return LlamaForCausalLM(config)
 
 
-# Plain roles, so that chat data too work with the built-in model.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}"
-    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}assistant: {% endif %}"
-)
-
-
 def _new_tokenizer() -> Any:
     """Byte b has id b: GPT-2's byte-level alphabet in byte order, and no merges."""
     from tokenizers import Tokenizer, decoders, pre_tokenizers
@@ -132,7 +125,8 @@ def _new_tokenizer() -> Any:
         model_max_length=RECIPE.context,
         model_input_names=["input_ids", "attention_mask"],
         clean_up_tokenization_spaces=False,
-        chat_template=CHAT_TEMPLATE,
+        # Plain roles, so that chat data too work with the built-in model.
+        chat_template=TEMPLATES["builtin:plain"],
     )
 
 

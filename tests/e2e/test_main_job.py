@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Cli
+from trainers.world import policy
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +116,27 @@ def test_data_that_changed_since_are_not_mixed_in(cli: Cli, tmp_path: Path):
     code, text = cli.finish(cli.sweep(*words))
     assert code == 2
     assert "has changed since the study was made" in text
+
+
+def test_the_qlora_overlay_runs_in_the_small(cli: Cli, tmp_path: Path):
+    """ORPO, 4-bit NF4, LoRA, paged 8-bit AdamW and chat data, as for 7B, on the built-in policy as a local model."""
+    for split, count in (("train_prefs", 24), ("test_prefs", 8)):
+        lines = []
+        for i in range(count):
+            asked = {"role": "user", "content": f"Question {split} {i}?"}
+            good, bad = ({"role": "assistant", "content": f"{text} {i}"} for text in ("Yes", "No"))
+            lines.append(json.dumps({"prompt": asked["content"], "chosen": [asked, good], "rejected": [asked, bad]}))
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(lines))
+    model = policy(Path(cli.environment["PREFSWEEP_CACHE"]))
+    code, text = cli.finish(
+        cli.sweep("+experiment=orpo_mistral_qlora", f"model.path={model}", "model.parameters_b=0.0001",
+                  f"data.path={tmp_path}", "training.max_steps=3", "evaluation.every=2", "tracking=disabled")
+    )  # fmt: skip
+    assert code == 0, text
+    (result,) = cli.results().values()
+    assert result.steps == 3
+    assert result.metrics["eval/pairs"] == 8
+    assert "bitsandbytes" in result.versions
 
 
 def test_runs_in_the_controllers_own_process_give_the_same_numbers(cli: Cli):

@@ -38,11 +38,26 @@ def identity(*overrides: str) -> str:
     return json.dumps(inputs.identity(config(*overrides)), sort_keys=True)
 
 
-@pytest.mark.parametrize("file", ["config.json", "sub/weights"])
-def test_a_change_anywhere_in_a_model_folder_is_seen(model: Path, file: str):
+def test_a_change_of_a_models_file_is_seen_and_what_lies_below_is_not(model: Path):
+    """A model's files lie at the top of its folder; outputs may lie below."""
     before = identity("model=hf", f"model.path={model}")
-    (model / file).write_text("other")
+    (model / "sub" / "weights").write_text("other")
+    assert identity("model=hf", f"model.path={model}") == before
+    (model / "config.json").write_text("other")
     assert identity("model=hf", f"model.path={model}") != before
+
+
+def test_of_a_data_folder_the_files_that_are_read_count(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "deep" / f"{split}.jsonl").write_text("{}")
+    overrides = ["data=hh", f"data.path={tmp_path}"]
+    before = identity(*overrides)
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "outputs" / "study.yaml").write_text("written meanwhile")
+    assert identity(*overrides) == before
+    (tmp_path / "deep" / "test.jsonl").write_text("other")
+    assert identity(*overrides) != before
 
 
 @pytest.mark.parametrize("key", ["chat_template", "tokenizer"])
