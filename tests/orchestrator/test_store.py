@@ -88,6 +88,17 @@ def test_a_second_controller_is_refused_and_told_who_holds(folder: StudyFolder, 
         process.wait()
 
 
+def test_the_kernels_lock_holds_where_the_lease_is_gone(folder: StudyFolder, repository: Path):
+    process = start_holder(folder, repository)
+    try:
+        folder.lease.unlink()
+        with pytest.raises(StudyHeld), held(folder):
+            pass
+    finally:
+        process.kill()
+        process.wait()
+
+
 def test_a_killed_controller_leaves_the_study_free(folder: StudyFolder, repository: Path):
     process = start_holder(folder, repository)
     process.send_signal(signal.SIGKILL)
