@@ -193,3 +193,8 @@ def test_a_server_that_never_answers_is_given_up_for_offline(
     assert time.monotonic() - started < 22
     assert list((spec.run_dir / "wandb").glob("offline-run-*/run-*.wandb"))
     assert capfd.readouterr().err.count("the run is tracked offline") == 1
+
+
+def test_an_error_that_quotes_the_key_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    assert tracking._described(ValueError(f"bad key {'a' * 40}\nmore")) == "ValueError: bad key ***"
