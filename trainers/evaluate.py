@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from trainers.data import TokenisedPair
+from trainers.distributed import ALONE, World
 from trainers.errors import TrainersError
 
 # Logits of one forward pass, and of one slice turned to fp32: bounds memory whatever the vocabulary's size.
@@ -52,13 +53,15 @@ def score(
     *,
     autocast: torch.dtype | None = None,
     heed: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> Scores:
     """Σ_t log π(y_t | x, y_<t) of the chosen and the rejected answers, in the order of `pairs`.
 
     `batch_size` pairs make a forward pass, fewer where the vocabulary is so large that their logits would not fit.
     Sequences of like length share a pass. `autocast` is the dtype the model trains in, so that policy and reference
     round alike. The model comes back in the mode (train or eval) it had; random states are left alone. `heed` is called
-    before each pass, and may end it all with an exception.
+    before each pass, and may end it all with an exception. The ranks of `world` share the passes, and all of them get
+    all scores; `heed` must then end it on every rank or on none.
     """
     sequences = [
         _Sequence(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)
@@ -68,9 +71,13 @@ def score(
     cast = torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext()
     # Not inference_mode: some models cache rotary tables in a forward pass, which training could then not use.
     with _eval_mode(model), torch.no_grad(), cast:
-        for batch in _batches(sequences, 2 * batch_size, model.config.get_text_config().vocab_size):
+        batches = _batches(sequences, 2 * batch_size, model.config.get_text_config().vocab_size)
+        for batch in world.turns(batches):
             heed()
-            logps[batch] = _forward([sequences[index] for index in batch], model, pad_id, device).cpu()
+            if batch is not None:
+                logps[batch] = _forward([sequences[index] for index in batch], model, pad_id, device).cpu()
+    # Each is zero on all ranks but one: the sum has the very bits of that one.
+    logps = world.sum(logps)
     tokens = torch.tensor([len(sequence.scored) for sequence in sequences])
     return Scores(logps[0::2], logps[1::2], tokens[0::2], tokens[1::2])
 

@@ -30,6 +30,8 @@ class Machine:
     # In the order of gpu_bytes, as CUDA_VISIBLE_DEVICES takes them.
     gpu_ids: tuple[str, ...] = ()
     runs_per_gpu: int = 1
+    # What people call it.
+    name: str = "this machine"
 
     @classmethod
     def here(cls) -> "Machine":
@@ -48,10 +50,11 @@ class Machine:
     def __str__(self) -> str:
         if self.gpu_bytes:
             shared = f" for launcher.runs_per_gpu={self.runs_per_gpu}" if self.runs_per_gpu > 1 else ""
-            told = f"GPU here has {min(self.gpu_bytes) / 1e9:.0f} GB{shared}"
+            here = "here" if self.name == "this machine" else f"of {self.name}"
+            told = f"GPU {here} has {min(self.gpu_bytes) / 1e9:.0f} GB{shared}"
             several = len(set(self.gpu_bytes)) > 1
             return f"the smallest {told} (CUDA_VISIBLE_DEVICES hides it)" if several else f"a {told}"
-        return f"this machine has {self.ram_bytes / 1e9:.0f} GB of memory and no GPU"
+        return f"{self.name} has {self.ram_bytes / 1e9:.{0 if self.ram_bytes > 10e9 else 1}f} GB of memory and no GPU"
 
 
 @functools.lru_cache(maxsize=8)

@@ -13,6 +13,7 @@ import torch
 
 from trainers.config import ModelReference, RunConfig
 from trainers.data import TokenisedPair
+from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores, score
 from trainers.models import Policy, load_base, tokenizer_at
@@ -24,19 +25,21 @@ def reference_scores(
     splits: Mapping[str, Sequence[TokenisedPair]],
     cache_dir: Path,
     heed: Callable[[], None] = lambda: None,
+    world: World = ALONE,
 ) -> dict[str, Scores]:
     """{"train": pairs, "heldout": pairs} -> {"train": Scores, "heldout": Scores} of the reference.
 
-    reference=self, and none, take the policy as it is now, before its first step, without its adapter. `heed` is as in
-    `trainers.evaluate.score`. Raises InvalidInput where another model's tokenizer differs from the policy's.
+    reference=self, and none, take the policy as it is now, before its first step, without its adapter. `heed` and
+    `world` are as in `trainers.evaluate.score`. Raises InvalidInput where another model's tokenizer differs from the
+    policy's.
     """
     if config.reference.kind != "model":
         with _without_adapter(policy.model):
-            return _score(config, policy, policy.model, splits, heed)
+            return _score(config, policy, policy.model, splits, heed, world)
     _check_same_tokenizer(config.reference, policy, cache_dir)
     model = load_base(config, config.reference.path, config.reference.revision, cache_dir)
     try:
-        return _score(config, policy, model, splits, heed)
+        return _score(config, policy, model, splits, heed, world)
     finally:
         # The trainer gets the memory back before it begins.
         del model
@@ -51,9 +54,11 @@ def _score(
     model: Any,
     splits: Mapping[str, Sequence[TokenisedPair]],
     heed: Callable[[], None],
+    world: World,
 ) -> dict[str, Scores]:
+    batch_size, cast = config.evaluation.batch_size, policy.autocast
     return {
-        name: score(model, pairs, config.evaluation.batch_size, policy.pad_id, autocast=policy.autocast, heed=heed)
+        name: score(model, pairs, batch_size, policy.pad_id, autocast=cast, heed=heed, world=world)
         for name, pairs in splits.items()
     }
 

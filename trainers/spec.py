@@ -12,6 +12,12 @@ from trainers.files import read_json, write_json
 
 Scalar = str | int | float | bool | None
 Status = Literal["completed", "failed", "pruned", "cancelled"]
+# Why an attempt did not complete: the run's own error; memory or disk are full; somebody's SIGKILL; the job's time
+# limit; a job that had to make room; a node that died; a job that nobody knows any more; another process that still
+# works on the run.
+Cause = Literal[
+    "error", "out_of_memory", "disk_full", "killed", "time_limit", "preempted", "node_failure", "lost", "busy"
+]
 
 
 @dataclass(frozen=True)
@@ -43,10 +49,24 @@ class RunFolder:
         """Its presence asks the run to save a checkpoint and stop at the next step."""
         return self.root / "stop"
 
+    def rank_error(self, rank: int) -> Path:
+        """Why a process that trained together with the first one failed, in a sentence."""
+        return self.root / f"rank-{rank}.error"
+
     @property
     def lock(self) -> Path:
         """Locked by the process that works in the folder; says which attempt it is."""
         return self.root / "lock"
+
+    @property
+    def attempts(self) -> Path:
+        """JSON lines: when and where each attempt began, how it ended, and why it was made again."""
+        return self.root / "attempts.jsonl"
+
+    @property
+    def adjusted(self) -> Path:
+        """JSON: config keys that a retry changes without changing what the run computes."""
+        return self.root / "adjusted.json"
 
     @property
     def log(self) -> Path:
@@ -91,6 +111,8 @@ class RunSpec:
     tracking_id: str = ""
     # Digests of the local files and folders that the run reads, by key (trainers.inputs).
     inputs: Mapping[str, str] = field(default_factory=dict)
+    # What the run asks of the machine that carries it out; no part of what it computes.
+    resources: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
@@ -135,6 +157,8 @@ class RunResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     # The run of the same study whose result this is, where two trials compute the same.
     same_as: str | None = None
+    # Why it did not complete, where that is known.
+    cause: Cause | None = None
 
     def write(self, folder: RunFolder) -> None:
         write_json(folder.result, dataclasses.asdict(self))

@@ -4,6 +4,7 @@ Importing this module loads torch and trl and does nothing else, so that a fork 
 `trainers.preload` does, on machines with a GPU too.
 """
 
+import contextlib
 import gc
 import math
 import shutil
@@ -18,9 +19,10 @@ from typing import Any
 
 import torch
 
-from trainers import data, inputs, models, tracking, trl_engine
+from trainers import data, distributed, inputs, models, tracking, trl_engine
 from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair
+from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores, check_finite, metrics, score
 from trainers.methods import METHODS
@@ -36,8 +38,12 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     "cancelled" is what the reporter asked for. Raises only KeyboardInterrupt and SystemExit. Metrics are the last value
     of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them. What may wait until the result
     is on disk is left to `reporter.afterwards`: dropping the checkpoints, and waiting for W&B.
+
+    Where torchrun has started several ranks, each of them calls this with the same spec, and all end the same way. Only
+    the first writes anything. One that fails alone takes the others with it, as failed with RankLost.
     """
-    started, progress = time.monotonic(), _Progress(reporter)
+    started, world = time.monotonic(), World.here()
+    progress = _Progress(reporter, world)
     models.be_quiet()
     status: Status = "failed"
     error = None
@@ -45,14 +51,20 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         config = check(spec.config)
         if faults := inputs.changed(config, spec.inputs):
             raise InvalidInput(faults)
-        with tracking.start(spec, config, reporter.afterwards) as progress.tracker:
+        distributed.micro_batches(config.training.batch_size, config.training.gradient_accumulation, world.size)
+        if world.shared:
+            _build_world(config, spec.cache_dir)
+        with (
+            distributed.joined(world, reporter.stop_asked),
+            _tracker(spec, config, reporter, world) as progress.tracker,
+        ):
             status = _run(spec, config, progress)
-            if status == "completed":
+            if status == "completed" and world.first:
                 # They only serve to go on with training, which is over.
                 reporter.afterwards(lambda: shutil.rmtree(spec.folder.checkpoints, ignore_errors=True))
     except Exception as problem:
         traceback.print_exc(file=sys.stderr)
-        status, error = "failed", _sentence(problem)
+        status, error = "failed", _sentence(problem, world)
     if torch.cuda.is_available():
         # A trainer and its model refer to each other: the next run of this process needs their memory now.
         gc.collect()
@@ -70,6 +82,26 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     )
 
 
+def _build_world(config: RunConfig, cache_dir: Path) -> None:
+    """Build what the run needs of the built-in world, before its ranks have met.
+
+    Afterwards transformers would write a model's files on the first rank alone, and any of them may be the builder.
+    """
+    models.locate(config.model.path, cache_dir)
+    if config.reference.kind == "model":
+        models.locate(config.reference.path, cache_dir)
+    if config.data.kind == "toy":
+        data.load_pairs(config.data, cache_dir)
+
+
+def _tracker(
+    spec: RunSpec, config: RunConfig, reporter: Reporter, world: World
+) -> contextlib.AbstractContextManager[tracking.Tracker]:
+    if not world.first:
+        return contextlib.nullcontext(tracking.Tracker())
+    return tracking.start(spec, config, reporter.afterwards)
+
+
 def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
     try:
         return _trained_and_evaluated(spec, config, progress)
@@ -84,8 +116,10 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
     splits = _pairs(config, policy, spec.cache_dir)
 
     progress.begin("scoring")
-    reference = reference_scores(config, policy, _to_reference(config, splits), spec.cache_dir, progress.heed)
-    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"], progress.heed)
+    world = progress.world
+    to_score = _to_reference(config, splits)
+    reference = reference_scores(config, policy, to_score, spec.cache_dir, progress.heed, world)
+    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"], progress.heed, world)
 
     progress.begin("training", trl_engine.total_steps(config, len(splits["train"])))
     ended = trl_engine.train(
@@ -96,6 +130,7 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
             reference=reference.get("train"),
             checkpoints=spec.folder.checkpoints,
             watch=_Watch(progress, evaluation, config.evaluation.every),
+            world=world,
         )
     )
     progress.steps = ended.steps
@@ -110,7 +145,7 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
         raise
     check_finite(measured)
     progress.report(ended.steps, measured)
-    if config.training.save_final:
+    if config.training.save_final and world.first:
         _save(policy, config, spec.folder)
     return "completed"
 
@@ -140,20 +175,31 @@ class _Evaluation:
     pairs: Sequence[TokenisedPair]
     reference: Scores
     heed: Callable[[], None]
+    world: World
 
     def measure(self) -> dict[str, float]:
         """Raises Stopped in the middle where the run is asked to stop."""
-        batch_size = self.config.evaluation.batch_size
         policy = self.policy
-        scores = score(policy.model, self.pairs, batch_size, policy.pad_id, autocast=policy.autocast, heed=self.heed)
+        scores = score(
+            policy.model,
+            self.pairs,
+            self.config.evaluation.batch_size,
+            policy.pad_id,
+            autocast=policy.autocast,
+            heed=self.heed,
+            world=self.world,
+        )
         return metrics(scores, self.reference)
 
 
 class _Progress:
-    """What the run has come to, told to the reporter and to the tracker alike."""
+    """What the run has come to, told to the reporter and to the tracker alike.
 
-    def __init__(self, reporter: Reporter) -> None:
-        self._reporter = reporter
+    Whether to stop is asked of all ranks together, each time: one that was asked stops them all, at the same place.
+    """
+
+    def __init__(self, reporter: Reporter, world: World) -> None:
+        self._reporter, self.world = reporter, world
         self.tracker = tracking.Tracker()
         self.steps = 0
         self.metrics: dict[str, float | None] = {}
@@ -165,7 +211,7 @@ class _Progress:
 
     def heed(self) -> None:
         """Raises Stopped where the run is asked to stop."""
-        if self._reporter.stop_asked():
+        if self.world.any(self._reporter.stop_asked()):
             raise Stopped
 
     def report(self, step: int, values: Mapping[str, float]) -> bool:
@@ -174,7 +220,7 @@ class _Progress:
         self.steps = step
         self.metrics.update({name: finite.get(name) for name in values})
         self.tracker.log(step, finite)
-        return self._reporter.report(step, finite)
+        return self.world.any(self._reporter.report(step, finite))
 
 
 @dataclass(frozen=True)
@@ -209,7 +255,7 @@ def _save(policy: Policy, config: RunConfig, folder: RunFolder) -> None:
         policy.model.save_pretrained(folder.adapter, save_embedding_layers=False)
 
 
-def _sentence(problem: Exception) -> str:
+def _sentence(problem: Exception, world: World) -> str:
     """The problem's type and what it says first."""
     name = type(problem).__name__
     if isinstance(problem, torch.OutOfMemoryError | MemoryError):
@@ -219,6 +265,9 @@ def _sentence(problem: Exception) -> str:
     if isinstance(problem, InvalidInput):
         return f"{name}: {'; '.join(problem.faults)}"
     lines = str(problem).strip().splitlines()
+    if world.shared and distributed.lost_a_rank(problem):
+        # What torch says of it is which of its lines noticed first.
+        name = distributed.RankLost.__name__
     return f"{name}: {lines[0]}" if lines else name
 
 

@@ -1,7 +1,8 @@
 """TRL's own trainers, fed with our tokenised pairs and reference log-probabilities.
 
 The losses are TRL's, untouched. What our subclasses change stands around them: no second tokenisation, no second model,
-whole checkpoints, and a stop at the first loss that is no number.
+whole checkpoints, and a stop at the first loss that is no number. Where several ranks train, each of our trainers is
+also a `trainers.data_parallel.DataParallel`.
 """
 
 import math
@@ -21,6 +22,8 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trainers import checkpoints
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
+from trainers.data_parallel import DataParallel
+from trainers.distributed import ALONE, World
 from trainers.errors import NonFiniteLoss
 from trainers.evaluate import Scores
 from trainers.methods import METHODS
@@ -55,6 +58,8 @@ class Training:
     # The folder for checkpoint-N folders.
     checkpoints: Path
     watch: Watch
+    # Who trains; all ranks are given the same.
+    world: World = ALONE
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,9 @@ def train(training: Training) -> Ended:
     Raises NonFiniteLoss at the first step whose loss or gradient is NaN or infinite.
     """
     trainer, callback = build(training)
-    checkpoints.drop_halves(training.checkpoints)
-    start = checkpoints.newest_whole(training.checkpoints)
+    if training.world.first:
+        checkpoints.drop_halves(training.checkpoints)
+    start = training.world.agreed(checkpoints.newest_whole(training.checkpoints))
     if start is not None and checkpoints.step(start) >= total_steps(training.config, len(training.pairs)):
         return _ended_before(trainer, start, training.watch)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
@@ -100,7 +106,10 @@ def build(training: Training) -> tuple[Any, "_Progress"]:
     trainer = engine(training)
     for weight, data in adapter:
         weight.data = data
-    trainer.keep_checkpoints = training.config.training.keep_checkpoints
+    trainer.keep_checkpoints, trainer.world = training.config.training.keep_checkpoints, training.world
+    if not training.world.first:
+        # From here on only dropout draws, and other pairs want other masks.
+        torch.manual_seed(training.config.seed + training.world.rank)
     trainer.remove_callback(PrinterCallback)
     callback = _Progress(training.watch)
     trainer.add_callback(callback)
@@ -121,7 +130,7 @@ def _dpo(training: Training) -> Any:
     assert reference is not None
     fixed = METHODS[config.method.name].fixed
     args = DPOConfig(**_arguments(training), **fixed, beta=config.strength, max_length=None, disable_dropout=False)
-    trainer = _DPO(
+    trainer = _of(_DPO, training.world)(
         rows=[
             {
                 "prompt_ids": list(pair.prompt_ids),
@@ -146,7 +155,7 @@ def _dpo(training: Training) -> Any:
 
 
 def _orpo(training: Training) -> Any:
-    return _ORPO(
+    return _of(_ORPO, training.world)(
         train_dataset=_Rows(
             _labelled("chosen", pair.prompt_ids, pair.chosen_ids)
             | _labelled("rejected", pair.prompt_ids, pair.rejected_ids)
@@ -161,7 +170,7 @@ def _orpo(training: Training) -> Any:
 
 
 def _sft(training: Training) -> Any:
-    return _SFT(
+    return _of(_SFT, training.world)(
         rows=[
             {
                 "input_ids": [*pair.prompt_ids, *pair.chosen_ids],
@@ -173,6 +182,10 @@ def _sft(training: Training) -> Any:
         model=training.policy.model,
         processing_class=training.policy.tokenizer,
     )
+
+
+def _of(trainer: type, world: World) -> Callable[..., Any]:
+    return type(f"{trainer.__name__}DataParallel", (DataParallel, trainer), {}) if world.shared else trainer
 
 
 _ENGINES = {"dpo": _dpo, "orpo": _orpo, "sft": _sft}
@@ -222,6 +235,9 @@ def _arguments(training: Training) -> dict[str, Any]:
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "report_to": "none",
+        # Every trained weight is in every forward pass, and no buffer changes: DDP need not look for either.
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
     }
 
 
@@ -254,6 +270,7 @@ class _Ours:
     args: Any
     state: Any
     keep_checkpoints: int = 1
+    world: World = ALONE
     _save_failed: bool = False
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -275,16 +292,29 @@ class _Ours:
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         """A checkpoint only helps to go on later: when it cannot be written, the run goes on now."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        problem = None
         try:
             super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
-            checkpoints.mark_whole(folder)
         except Exception as error:
-            checkpoints.drop(folder)
-            if not self._save_failed:
-                print(f"checkpoint not saved, the run goes on: {type(error).__name__}: {error}", file=sys.stderr)
-            self._save_failed = True
-        else:
+            problem = f"{type(error).__name__}: {error}"
+        # A checkpoint is whole once every rank has written what is its own.
+        problem = next(filter(None, self.world.gather(problem)), None)
+        if self.world.first:
+            self._settle(folder, problem)
+
+    def _settle(self, folder: Path, problem: str | None) -> None:
+        try:
+            if problem is None:
+                checkpoints.mark_whole(folder)
+        except OSError as error:
+            problem = f"{type(error).__name__}: {error}"
+        if problem is None:
             checkpoints.drop_oldest(folder.parent, self.keep_checkpoints)
+            return
+        checkpoints.drop(folder)
+        if not self._save_failed:
+            print(f"checkpoint not saved, the run goes on: {problem}", file=sys.stderr)
+        self._save_failed = True
 
     def save_now(self) -> None:
         """A checkpoint of this moment, training being over."""
