@@ -10,12 +10,19 @@ import json
 import os
 import socket
 import sys
+import time
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from orchestrator import ledger
 from orchestrator.errors import OrchestratorError
 from trainers.files import read_json
 from trainers.spec import RunFolder, RunResult
+
+# How long a process that is being killed may go on holding its run's folder.
+_RELEASE_PATIENCE_S = 2.0
+_TAIL_BYTES, _TAIL_CHARS = 4096, 500
 
 
 class RunFolderBusy(OrchestratorError):
@@ -74,6 +81,41 @@ def make_ready(folder: RunFolder) -> int:
     return attempts_made(folder)
 
 
+def leave_behind(result: RunResult, folder: RunFolder) -> None:
+    """Write the result for a run that could not, unless another process has taken over the folder."""
+    give_up_at = time.monotonic() + _RELEASE_PATIENCE_S
+    while True:
+        try:
+            with alone_in(folder):
+                known = RunResult.read(folder)
+                if known is None or known.status != "completed":
+                    result.write(folder)
+                    ledger.note_ended(folder, result)
+                return
+        except RunFolderBusy:
+            if time.monotonic() > give_up_at:
+                return
+            time.sleep(0.02)
+        except OSError:  # the disk is full, or the folder gone: who asks the job is told all the same
+            return
+
+
 def _latest(folder: RunFolder) -> dict[str, Any]:
     record = read_json(folder.lock)
     return record if isinstance(record, dict) else {}
+
+
+def last_lines(log: IO[bytes], begins: int = 0) -> str:
+    """The last two lines of what was written from `begins` on."""
+    log.seek(max(begins, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[-2:])[-_TAIL_CHARS:]
+
+
+def tail(path: Path) -> str:
+    """The last two lines of a file, "" where it cannot be read."""
+    try:
+        with path.open("rb") as log:
+            return last_lines(log)
+    except OSError:
+        return ""

@@ -1,6 +1,7 @@
 """What each verb does: run, plan, status, resume, cancel."""
 
 import contextlib
+import dataclasses
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,7 +16,9 @@ from rich.text import Text
 from orchestrator.cli import Command, command_line
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
-from orchestrator.launchers.choose import describe, make_launcher
+from orchestrator.launchers import choose, cluster
+from orchestrator.launchers.cluster import Standing
+from orchestrator.ledger import told_retries
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, changed_settings, largest, make_plan
 from orchestrator.progress import State, log, progress, screen, under_way
@@ -29,6 +32,8 @@ from trainers.footprint import Machine
 from trainers.spec import RunResult, RunSpec
 
 COMPLETED, SOME_FAILED, STOPPED = 0, 1, 130
+# A controller that is a job of the cluster was told to end before the study was over.
+GO_ON_LATER = 75
 
 
 def carry_out(command: Command, argv: Sequence[str]) -> int:
@@ -46,6 +51,7 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
 
 def _run(command: Command, argv: Sequence[str], console: Console) -> int:
     plan = _make_plan(command)
+    cluster.refuse_unreachable(plan.settings.launcher)
     folder = StudyFolder(plan.root)
     with contextlib.ExitStack() as stack:
         with _writing(folder):
@@ -54,21 +60,93 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
             if record is None:
                 record = _record(plan, command, command_line(argv))
                 folder.create(record, plan.runs)
+            else:
+                _refuse_abandoning(folder, record, plan.settings)
+                _keep_settings(folder, record, plan.settings)
             known = set(record.runs)
             folder.write_specs([run for run in plan.runs if run.run_id in known])
             _note(folder, argv)
+            cluster.keep_code(plan.settings.launcher, folder.root)
         _say_what_was_found(plan, console)
-        return _work(folder, record, plan.settings, console, still_held)
+        if cluster.has_own_controller(plan.settings.launcher):
+            return _hand_over(stack, plan.settings, folder, console)
+        return _work(folder, record, plan.settings, console, still_held)[0]
 
 
-def _resume(command: Command, argv: Sequence[str], console: Console) -> int:
+def resume(command: Command, argv: Sequence[str], *, failed_again: bool) -> int:
+    """What a controller does that is a job, and that may be one for the second time.
+
+    GO_ON_LATER where it was told to end before the study was over.
+    """
+    return _resume(command, argv, screen(), failed_again=failed_again, as_job=True)
+
+
+def _resume(
+    command: Command, argv: Sequence[str], console: Console, *, failed_again: bool = True, as_job: bool = False
+) -> int:
     folder, record = open_study(_folder(command))
-    settings = _settings(record, command)
+    given = _settings(record, command)
+    settings = cluster.attached(given, command.overrides)
+    cluster.refuse_unreachable(settings.launcher)
+    missing = _missing(folder, record)
+    _refuse_abandoning(folder, record, settings)
+    refused, notes = cluster.check(settings.launcher, folder.root, missing)
+    if refused:
+        raise BadCommand(refused)
+    for note in notes:
+        _tell(console, note, style="yellow")
     with contextlib.ExitStack() as stack:
         with _writing(folder):
             still_held = stack.enter_context(held(folder))
             _note(folder, argv)
-        return _work(folder, record, settings, console, still_held)
+            if missing and not as_job:
+                _keep_settings(folder, record, given)
+            cluster.keep_code(settings.launcher, folder.root)
+        if cluster.has_own_controller(settings.launcher):
+            return _hand_over(stack, settings, folder, console)
+        code, left = _work(folder, record, settings, console, still_held, failed_again=failed_again)
+        return GO_ON_LATER if left and as_job else code
+
+
+def _missing(folder: StudyFolder, record: StudyRecord) -> list[RunSpec]:
+    """The runs that have not completed."""
+    specs = folder.specs(record)
+    results = _results(folder, specs)
+    return [spec for spec in specs if spec.run_id not in results or results[spec.run_id].status != "completed"]
+
+
+def _keep_settings(folder: StudyFolder, record: StudyRecord, settings: StudySettings) -> None:
+    """What status, cancel and a controller that is a job go by is what was said last."""
+    if settings.model_dump() != record.settings:
+        folder.rewrite(dataclasses.replace(record, settings=settings.model_dump()))
+
+
+def _refuse_abandoning(folder: StudyFolder, record: StudyRecord, settings: StudySettings) -> None:
+    """Raises BadCommand where runs have jobs on a cluster that another launcher would know nothing of."""
+    before = study_settings(record.settings).launcher
+    if before.kind == settings.launcher.kind and getattr(before, "cluster", "") == getattr(
+        settings.launcher, "cluster", ""
+    ):
+        return
+    jobs, _ = cluster.standings(before, folder.root)
+    alive = sum(job.alive for job in jobs.values())
+    if alive:
+        raise BadCommand(
+            [
+                f"launcher: {count(alive, 'run')} of this study still {'has a job' if alive == 1 else 'have jobs'} on "
+                f"the cluster: end them first (python -m orchestrator cancel {folder.root}), or wait for them"
+            ]
+        )
+
+
+def _hand_over(lease: contextlib.ExitStack, settings: StudySettings, folder: StudyFolder, console: Console) -> int:
+    """Leave the study to a controller that is a job; this one gives up its lease first."""
+    lease.close()
+    job, new = cluster.submit_controller(settings.launcher, folder.root)
+    how = "is submitted as" if new else "is already"
+    _tell(console, f"the controller {how} job {job}, and goes on without this command")
+    _say_where_to_look(folder, console)
+    return COMPLETED
 
 
 def _note(folder: StudyFolder, argv: Sequence[str]) -> None:
@@ -84,12 +162,15 @@ def _work(
     settings: StudySettings,
     console: Console,
     still_held: Callable[[], bool],
-) -> int:
-    """Carry out what the study has not finished, and tell what came of it."""
+    *,
+    failed_again: bool = True,
+) -> tuple[int, bool]:
+    """Carry out what the study has not finished, and tell what came of it: the exit code, and whether it was left."""
     specs = folder.specs(record)
     runs = by_trial(specs)
     objective = Objective(settings.objective.metric, settings.objective.direction)
-    with contextlib.closing(make_launcher(settings.launcher, Machine.here(), record.run_bytes)) as launcher:
+    launcher = choose.make_launcher(settings.launcher, Machine.here(), folder.root, record.run_bytes)
+    with contextlib.closing(launcher):
         watcher = progress(console, folder, len(specs), launcher.capacity)
         study = Study(
             folder,
@@ -99,17 +180,21 @@ def _work(
             objective=objective,
             observer=watcher,
             fail_fast=settings.fail_fast,
+            detach=getattr(settings.launcher, "detach", False),
+            retry=lambda spec, result: choose.retry(settings.launcher, spec, result),
+            failed_again=failed_again,
             still_held=still_held,
         )
         with contextlib.closing(watcher), _signals(study):
             study.carry_out()
-    table = make_table(runs, study.results, list(record.space), objective)
-    _show(table, console)
+    table = make_table(runs, study.results, list(record.space), objective, study.under_way())
+    if study.results or not study.left:
+        _show(table, console)
     try:
         table.write(folder)
     except OSError as error:
         _tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
-    return _closing_words(folder, specs, study, console)
+    return _closing_words(folder, specs, study, console), bool(study.left) and not study.stopped
 
 
 def _tell(console: Console, text: str, style: str = "") -> None:
@@ -130,13 +215,16 @@ def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, 
         told = f"{result.run_id} failed: {one_line(result.error or 'no reason told')}"
         _tell(console, told, style="red")
     if failed:
-        where = folder.run(failed[0].run_id)
-        _tell(console, f"logs: {where}/log.txt and so on")
+        log_path = folder.run(failed[0].run_id) / "log.txt"
+        where = f"{log_path} and so on" if log_path.exists() else f"{folder.root}/jobs/*/*.out"
+        _tell(console, f"logs: {where}")
     _tell(console, f"study: {folder.root}")
     if any((spec.run_dir / "wandb").exists() and not study.results[spec.run_id].tracking_url
            for spec in specs if spec.run_id in study.results):  # fmt: skip
         _tell(console, f"tracked offline; send it up with: wandb sync {folder.root}/runs/*/wandb/offline-run-*")
     missing = len(specs) - sum(result.status == "completed" for result in study.results.values())
+    if study.left and study.under_way():
+        return _left(folder, specs, study, console)
     if missing:
         again = f"{missing} of {len(specs)} runs missing; go on with: python -m orchestrator resume {folder.root}"
         _tell(console, again)
@@ -145,19 +233,49 @@ def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, 
     return SOME_FAILED if missing else COMPLETED
 
 
+def _left(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: Console) -> int:
+    """What the user should know of a study whose jobs go on without its controller."""
+    unsent = study.unsent
+    under_way = len(study.under_way())
+    unsubmitted = len(specs) - len(study.results) - under_way
+    _tell(console, f"{under_way - unsent} runs are queued or running on the cluster, and go on without this command")
+    if unsent:
+        _tell(console, f"{unsent} could not be submitted, Slurm not taking them now: resume submits them", style="red")
+    if unsubmitted:
+        _tell(console, f"{unsubmitted} more are not submitted yet (launcher.max_submitted): resume submits them")
+    _say_where_to_look(folder, console)
+    if study.left in {number.name for number in _ENDING}:
+        return STOPPED
+    failed = any(result.status == "failed" for result in study.results.values())
+    return SOME_FAILED if unsent or failed else COMPLETED
+
+
+# SIGUSR2 is what Slurm sends a controller that is a job, before its time is over.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
+
+
 @contextlib.contextmanager
 def _signals(study: Study) -> Iterator[None]:
-    """Ctrl-C, SIGTERM or a closed terminal ask the study to stop; the second time it stops at once."""
+    """Ctrl-C, SIGTERM or a closed terminal ask the study to stop, and the second time to stop at once.
+
+    A study whose jobs outlive it is left instead.
+    """
 
     def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        study.stop(f"{signal.Signals(number).name}; once more to stop at once")
+        study.interrupt(signal.Signals(number).name)
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, ask) for number in _ENDING}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _say_where_to_look(folder: StudyFolder, console: Console) -> None:
+    _tell(console, f"look:   python -m orchestrator status {folder.root}")
+    _tell(console, f"gather: python -m orchestrator resume {folder.root}")
+    _tell(console, f"end:    python -m orchestrator cancel {folder.root}")
 
 
 @contextlib.contextmanager
@@ -187,15 +305,21 @@ def _plan(command: Command, console: Console) -> int:
     for line in (*_resources(plan), *_training(plan)):
         _tell(console, line)
     _say_what_was_found(plan, console)
+    for note in plan.notes:
+        _tell(console, note, style="yellow")
+    for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
+        _tell(console, f"\nsbatch would be given, for {count(many, 'run')}:\n\n{text.rstrip()}\n", style="dim")
     _tell(console, f"would lie in {plan.root}")
     return 0
 
 
 def _resources(plan: Plan) -> Iterator[str]:
     machine = Machine.here()
-    gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
-    yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
-    yield f"launcher {plan.settings.launcher.kind}: {describe(plan.settings.launcher, machine, largest(plan.memory))}"
+    if cluster.machine(plan.settings.launcher, {}) is None:
+        gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
+        yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
+    launcher = plan.settings.launcher
+    yield f"launcher {launcher.kind}: {choose.describe(launcher, machine, plan.runs, largest(plan.memory))}"
     for name, need in plan.memory.items():
         yield f"model {name}: about {need} a run"
 
@@ -223,31 +347,82 @@ def _status(root: Path, console: Console) -> int:
     objective = Objective(settings.objective.metric, settings.objective.direction)
     _tell(console, f"{record.name}: {one_line(record.command, limit=1000)}")
     _tell(console, f"held by {one_line(who)}" if who else "no controller works on it")
-    running = [spec for spec in specs if who and under_way(spec)]
-    results = {run_id: result for run_id, result in results.items() if run_id not in {run.run_id for run in running}}
-    table = make_table(by_trial(specs), results, list(record.space), objective, {run.run_id for run in running})
+    jobs, silent = cluster.standings(settings.launcher, root)
+    active = {run_id for run_id, job in jobs.items() if job.alive}
+    completed = {run_id for run_id, result in results.items() if result.status == "completed"}
+    running = [spec for spec in specs if spec.run_id not in completed and _at_work(spec, jobs.get(spec.run_id), who)]
+    at_work = {spec.run_id for spec in running}
+    results = {run_id: result for run_id, result in results.items() if run_id not in at_work}
+    table = make_table(by_trial(specs), results, list(record.space), objective, at_work)
     _show(table, console)
-    for spec in running:
-        now = State.of(spec)
-        _tell(console, f"{spec.run_id}: {now.phase} {now.step} {now.loss}")
-    for result in results.values():
-        if result.status == "failed":
-            _tell(console, f"{result.run_id} failed: {one_line(result.error or '')}", style="red")
-    complete = sum(result.status == "completed" for result in results.values())
-    _tell(console, f"{complete} of {count(len(specs), 'run')} completed")
+    _tell_runs(specs, results, jobs, running, console)
+    if silent is not None:
+        _tell(console, f"Slurm does not answer: {silent}", style="yellow")
+    _tell(console, f"{len(completed)} of {count(len(specs), 'run')} completed")
+    if who is None and jobs:
+        queued = len(active - at_work - completed)
+        _tell(console, f"{len(at_work)} running, {queued} queued on the cluster; gather with resume {root}")
+    if who is None and results:
+        with contextlib.suppress(OSError):
+            table.write(folder)
     return 0
 
 
+def _at_work(spec: RunSpec, job: "Standing | None", who: str | None) -> bool:
+    """Whether a run is under way: by its job where it has one to itself, else by its own signs of life."""
+    if job is None:
+        return who is not None and under_way(spec)
+    return job.begun and (job.alone or under_way(spec))
+
+
+def _tell_runs(
+    specs: Sequence[RunSpec],
+    results: Mapping[str, RunResult],
+    jobs: Mapping[str, Standing],
+    running: Sequence[RunSpec],
+    console: Console,
+) -> None:
+    """A line for each run that there is something to say of; runs that wait for the same are one line."""
+    at_work = {spec.run_id for spec in running}
+    waiting: dict[str, list[str]] = {}
+    for spec in specs:
+        job, result, again = jobs.get(spec.run_id), results.get(spec.run_id), told_retries(spec.folder)
+        again = f"; {again}" if again else ""
+        if spec.run_id in at_work:
+            now = State.of(spec)
+            where = f" [{job.told()}]" if job is not None else ""
+            _tell(console, f"{spec.run_id}: {now.phase} {now.step} {now.loss}{where}{again}")
+        elif result is not None and result.status == "failed":
+            _tell(console, f"{spec.run_id} failed: {one_line(result.error or '')}{again}", style="red")
+        elif result is not None and result.status == "cancelled" and (job is None or not job.alive):
+            waiting.setdefault("cancelled; resume goes on from its checkpoint", []).append(spec.run_id)
+        elif again:
+            _tell(console, f"{spec.run_id}{again}{f' [{job.told()}]' if job is not None else ''}")
+        elif job is not None and (result is None or result.status != "completed"):
+            waiting.setdefault(job.why(), []).append(spec.run_id)
+    for why, run_ids in waiting.items():
+        first = f"{run_ids[0]} and {len(run_ids) - 1} more" if len(run_ids) > 1 else run_ids[0]
+        _tell(console, f"{first}: {why}")
+
+
 def _cancel(root: Path, console: Console) -> int:
-    folder, _ = open_study(root)
+    folder, record = open_study(root)
+    settings = study_settings(record.settings)
     who = holder(folder)
-    if who is None:
-        _tell(console, "no controller works on this study: nothing to cancel")
+    if who is not None:
+        with _writing(folder):
+            folder.cancel.touch()
+        told = f"asked {who} to stop; its runs save a checkpoint, and resume goes on from there"
+        _tell(console, told)
         return 0
-    with _writing(folder):
-        folder.cancel.touch()
-    told = f"asked {who} to stop; its runs save a checkpoint, and resume goes on from there"
-    _tell(console, told)
+    asked, unreached = cluster.cancel(settings.launcher, folder.root)
+    if unreached:
+        raise OrchestratorError(f"Slurm does not answer: {unreached} arrays of jobs were not cancelled; try again")
+    if not asked:
+        _tell(console, "no controller and no job works on this study: nothing to cancel")
+        return 0
+    _tell(console, f"{count(asked, 'job')} asked to end: what waits leaves the queue, what runs saves a checkpoint")
+    _tell(console, "once more to end them at once")
     return 0
 
 
@@ -264,11 +439,16 @@ def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
         created=clock(),
         space={key: list(values) for key, values in plan.space.items()},
         settings=plan.settings.model_dump(),
-        source={"config_name": command.config_name, "config_dir": command.config_dir},
+        source={"config_name": command.config_name, "config_dir": _absolute(command.config_dir)},
         runs=[run.run_id for run in plan.runs],
         run_bytes=largest(plan.memory),
         data={name: None if report is None else report.as_dict() for name, report in plan.data.items()},
     )
+
+
+def _absolute(folder: str | None) -> str | None:
+    """A study may be resumed from anywhere."""
+    return None if folder is None else str(Path(folder).expanduser().resolve())
 
 
 def _settings(record: StudyRecord, command: Command) -> StudySettings:

@@ -129,6 +129,7 @@ class Composer:
         self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         self._bases: dict[tuple[str, ...], _Base] = {}
+        self._overrides: dict[str, Override] = {}
 
     def parse(self, overrides: Sequence[str]) -> Parsed:
         """Sort overrides into those with one value and those that sweep."""
@@ -181,7 +182,10 @@ class Composer:
         return Composed(plain, faults)
 
     def _parsed(self, text: str) -> Override:
-        return self._parser.parse_overrides([text])[0]
+        """Kept, because the same overrides come with each of ten thousand trials, and parsing is slow."""
+        if text not in self._overrides:
+            self._overrides[text] = self._parser.parse_overrides([text])[0]
+        return self._overrides[text]
 
     def _is_group(self, text: str) -> bool:
         override = self._parsed(text)
@@ -203,7 +207,7 @@ class Composer:
                 return self._compose(overrides), faults
             except COMPOSE_ERRORS as error:
                 culprit = self._culprit(overrides, error)
-                faults.append(self._explain(error, culprit))
+                faults.append(self._explain(error, culprit, [text for text in overrides if self._is_group(text)]))
                 if culprit is None:
                     raise BadCommand(faults) from None
                 overrides = [text for text in overrides if text != culprit]
@@ -225,7 +229,7 @@ class Composer:
             return text
         return None
 
-    def _explain(self, error: Exception, culprit: str | None) -> str:
+    def _explain(self, error: Exception, culprit: str | None, groups: list[str]) -> str:
         reason = one_line(str(error)) or type(error).__name__
         if culprit is None:
             return f"the config does not compose: {reason}"
@@ -239,12 +243,15 @@ class Composer:
                 return f"{culprit}: not in the defaults list; write +{culprit}"
             return f"{culprit}: its file does not compose: {reason}"
         if "not in struct" in repr(error.__cause__):
-            return self._unknown(key)
+            return self._unknown(key, groups)
         return f"{one_line(culprit)}: {reason}"
 
-    def _unknown(self, key: str) -> str:
-        """Names the first part of a dotted key that is not there."""
-        node: Any = self._compose([])
+    def _unknown(self, key: str, groups: list[str]) -> str:
+        """Names the first part of a dotted key that is not there, in the options that the command chose."""
+        try:
+            node: Any = self._compose(groups)
+        except COMPOSE_ERRORS:
+            node = self._compose([])
         parts = key.split(".")
         for place, part in enumerate(parts):
             if not isinstance(node, DictConfig) or part not in node:

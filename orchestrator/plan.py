@@ -21,8 +21,10 @@ from typing import Any
 from orchestrator.config import Composer, Parsed, Source, Sweep, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.faults import NO_TRIAL, Faults
+from orchestrator.launchers import cluster
 from orchestrator.launchers.choose import describe
-from orchestrator.settings import StudySettings, study_settings
+from orchestrator.resources import run_resources
+from orchestrator.settings import RESOURCES, StudySettings, study_settings
 from orchestrator.store import BYTES_A_RUN, StudyFolder
 from orchestrator.wording import one_line
 from orchestrator.worker import TRAIN
@@ -53,6 +55,8 @@ class Plan:
     data: Mapping[str, DataReport | None]
     # What a run needs of memory, by the name of its model.
     memory: Mapping[str, Estimate]
+    # What could not be checked of where the runs are to go.
+    notes: Sequence[str] = ()
 
 
 def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine) -> Plan:
@@ -66,15 +70,19 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         settings = _settings(compose, parsed, faults)
         planned = _composed(compose, parsed, trials, settings.launcher.target, faults)
     machine = machine.shared_by(getattr(settings.launcher, "runs_per_gpu", 1))
-    reports = _inspect(planned, machine, _cache_dir(settings), faults)
-    memory = _memory(planned, machine)
+
+    def machine_of(run: _Planned) -> Machine:
+        return cluster.machine(settings.launcher, run.resources) or machine
+
+    reports = _inspect(planned, machine_of, _cache_dir(settings), faults)
+    memory = _memory(planned, machine_of)
     faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
     return _assemble(settings, space, trials, planned, reports, memory, faults)
 
 
 def _too_many_workers(settings: StudySettings, machine: Machine, memory: Mapping[str, Estimate]) -> Sequence[str]:
     try:
-        describe(settings.launcher, machine, largest(memory))
+        describe(settings.launcher, machine, run_bytes=largest(memory))
     except BadCommand as error:
         return error.faults
     return ()
@@ -127,6 +135,7 @@ class _Planned:
     trial: Trial
     config: RunConfig
     fingerprint: str
+    resources: Mapping[str, Scalar]
 
 
 def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
@@ -135,7 +144,7 @@ def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
         values = ",".join(sweep.texts)
         if not allowed:
             yield f"{sweep.key}={values}: several values make a sweep: add -m, or quote the value"
-        elif sweep.key.lstrip("+").split(".")[0] in {*StudySettings.model_fields, "hydra", "tracking"}:
+        elif sweep.key.lstrip("+").split(".")[0] in {*StudySettings.model_fields, "hydra", "tracking", RESOURCES}:
             yield f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept"
 
 
@@ -151,13 +160,15 @@ def _composed(
             composed = compose.compose(parsed.fixed, [*swept, *seed])
             faults.add(trial, composed.faults)
             sections = run_sections(composed.config)
+            resources, wrong = run_resources(composed.config)
+            faults.add(trial, wrong)
             try:
                 config: RunConfig | None = check(sections)
             except InvalidInput as error:
                 faults.add(trial, error.faults)
                 config = mended(sections, run_sections(compose.compose([]).config))
             if config is not None:
-                planned.append(_Planned(trial, config, fingerprint(config, target)))
+                planned.append(_Planned(trial, config, fingerprint(config, target), resources))
     return planned
 
 
@@ -168,7 +179,7 @@ def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
 
 
 def _inspect(
-    planned: Sequence[_Planned], machine: Machine, cache_dir: Path, faults: Faults
+    planned: Sequence[_Planned], machine_of: Callable[[_Planned], Machine], cache_dir: Path, faults: Faults
 ) -> dict[str, DataReport | None]:
     """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
     reports: dict[str, DataReport | None] = {}
@@ -185,7 +196,7 @@ def _inspect(
     for runs in _grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
     for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
-        faults.add_all((run.trial for run in runs), check_model(runs[0].config, machine, cache_dir))
+        faults.add_all((run.trial for run in runs), check_model(runs[0].config, machine_of(runs[0]), cache_dir))
     return reports
 
 
@@ -234,7 +245,10 @@ def _assemble(
     faults.raise_if_any()
     cache_dir = _cache_dir(settings)
     runs = [_spec(run, name, folder, cache_dir) for run in planned]
-    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, memory)
+    refused, notes = cluster.check(settings.launcher, folder.root, runs)
+    faults.add(NO_TRIAL, refused)
+    faults.raise_if_any()
+    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, memory, notes)
 
 
 def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:
@@ -250,16 +264,17 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
         cache_dir=cache_dir,
         tracking_id=secrets.token_hex(8),
         inputs=inputs.digests(run.config),
+        resources=run.resources,
     )
     return spec.at(folder.run(spec.run_id))
 
 
-def _memory(planned: Sequence[_Planned], machine: Machine) -> dict[str, Estimate]:
+def _memory(planned: Sequence[_Planned], machine_of: Callable[[_Planned], Machine]) -> dict[str, Estimate]:
     """The largest estimate for each model."""
     largest: dict[str, Estimate] = {}
     for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
         config = runs[0].config
-        needed = estimate(config, machine)
+        needed = estimate(config, machine_of(runs[0]))
         if needed is not None and needed.total > getattr(largest.get(config.model.name), "total", 0):
             largest[config.model.name] = needed
     return largest

@@ -22,12 +22,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.launchers.base import Job
 from orchestrator.store import StudyFolder
 from orchestrator.wording import clock, duration, one_line
 from trainers.files import read_json
 from trainers.spec import RunResult, RunSpec
 
 _TAIL_BYTES = 4096
+# Rows of the live table: more would not fit a screen, and each costs two files read four times a second.
+_MOST_SHOWN = 16
 _STYLES = {"completed": "green", "failed": "red", "cancelled": "yellow", "pruned": "cyan"}
 
 
@@ -113,7 +116,7 @@ class PlainProgress:
                 Text(f"[{self._tally.ended.total()}/{self._tally.total}] {text}", _STYLES.get(result.status, ""))
             )
 
-    def tick(self, active: Sequence[RunSpec]) -> None:
+    def tick(self, active: Sequence[Job]) -> None:
         """Nothing: lines are for what happens."""
 
     def say(self, text: str) -> None:
@@ -136,7 +139,7 @@ class LiveProgress(PlainProgress):
         self._live = Live(Text("starting"), console=console, refresh_per_second=4, transient=True)
         self._live.start()
 
-    def tick(self, active: Sequence[RunSpec]) -> None:
+    def tick(self, active: Sequence[Job]) -> None:
         """Draw the runs under way anew."""
         if self._console.quiet:
             return
@@ -172,16 +175,22 @@ def log(folder: StudyFolder, text: str) -> None:
         return
 
 
-def _active_table(active: Sequence[RunSpec]) -> Table:
+def _active_table(active: Sequence[Job]) -> Table:
+    """The runs that have begun, and how many wait for what; no longer than a screen."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("run", "values", "state"):
         table.add_column(heading, no_wrap=True)
     for heading in ("step", "loss", "ETA"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for spec in active:
+    begun = [job.spec for job in active if not job.state]
+    for spec in begun[:_MOST_SHOWN]:
         now = State.of(spec)
         label = one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
         table.add_row(spec.run_id, escape(label), now.phase, now.step, now.loss, now.eta)
+    if len(begun) > _MOST_SHOWN:
+        table.add_row(f"and {len(begun) - _MOST_SHOWN} more")
+    for state, number in Counter(job.state for job in active if job.state).most_common(5):
+        table.add_row(f"{number} of them", "", escape(one_line(state)))
     return table
 
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 
 from orchestrator.errors import BadCommand
+from orchestrator.resources import Positive, Word
+from orchestrator.retries import RetryLimits
 from trainers.config import RUN_SECTIONS, Count, Section, describe
 
 # What carries out a run: a function that takes a RunSpec and a Reporter, and returns a RunResult.
@@ -35,6 +37,60 @@ class InlineSettings(Section):
     target: Target
 
 
+class ControllerSettings(Section):
+    """The controller's own job, where it is to run on the cluster."""
+
+    time_min: Positive
+    mem_gb: Positive
+    cpus: Count
+    partition: Word | None
+
+
+class SlurmSettings(Section):
+    """Runs are jobs of a Slurm cluster, or of submitit's stand-in for one on this machine."""
+
+    kind: Literal["slurm"]
+    cluster: Literal["slurm", "local"]
+    partition: Word | None
+    account: Word | None
+    qos: Word | None
+    constraint: Word | None
+    exclude: Word | None
+    time_min: Positive | None
+    mem_gb: Positive | None
+    cpus_per_run: Count | None
+    gpus_per_run: Annotated[int, Field(ge=0)] | None
+    gpu_request: Literal["gres", "gpus"]
+    gpu_type: Word | None
+    gpu_mem_gb: Positive | None
+    nodes: Count | None
+    ranks_per_node: Count | None
+    extra: list[Annotated[str, Field(pattern=r"^--?[A-Za-z][^\n\r]*$")]]
+    setup: list[str]
+    python: str | None
+    runs_per_job: Count
+    runs_at_a_time: Count
+    max_submitted: Count | None
+    max_array: Count | None
+    poll_s: Positive
+    grace_s: Annotated[int, Field(ge=5)]
+    requeue: bool
+    snapshot: bool
+    detach: bool
+    controller: Literal["here", "slurm"]
+    controller_job: ControllerSettings
+    retries: RetryLimits
+    more_memory: Annotated[float, Field(gt=1, le=16)] | None
+    bad_node_after: Count | None
+    target: Target
+    preload: list[str]
+
+
+# Keys of a composed config that are the run's own and yet no part of what it computes.
+RESOURCES = "resources"
+LauncherSettings = LocalSettings | InlineSettings | SlurmSettings
+
+
 class GridSettings(Section):
     """Every combination."""
 
@@ -56,7 +112,7 @@ def _as_typed(value: Any) -> Any:
 class StudySettings(Section):
     """What concerns the study as a whole, and so must be the same for each of its trials."""
 
-    launcher: LocalSettings | InlineSettings = Field(discriminator="kind")
+    launcher: LauncherSettings = Field(discriminator="kind")
     sweeper: GridSettings
     objective: ObjectiveSettings
     study: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$"), BeforeValidator(_as_typed)] | None
@@ -67,7 +123,7 @@ class StudySettings(Section):
 
 def study_settings(config: Mapping[str, Any]) -> StudySettings:
     """The settings that concern the whole study. Raises BadCommand with every fault in them."""
-    values = {key: value for key, value in config.items() if key not in RUN_SECTIONS}
+    values = {key: value for key, value in config.items() if key not in (*RUN_SECTIONS, RESOURCES)}
     try:
         return StudySettings.model_validate(values)
     except ValidationError as error:

@@ -129,6 +129,10 @@ class StudyFolder:
     def create(self, record: StudyRecord, specs: Sequence[RunSpec]) -> None:
         """Write every spec, then study.yaml: killed before that, the same command simply does it again."""
         self.write_specs(specs)
+        self.rewrite(record)
+
+    def rewrite(self, record: StudyRecord) -> None:
+        """Change what study.yaml says; only for who holds the study."""
         write_whole(self.yaml, yaml.dump(dataclasses.asdict(record), Dumper=CSafeDumper, sort_keys=False, width=120))
 
     def write_specs(self, specs: Sequence[RunSpec]) -> None:

@@ -9,6 +9,7 @@ cannot be written. SIGTERM, SIGINT, SIGUSR2 or a file `stop` in the folder ask f
 import argparse
 import contextlib
 import dataclasses
+import errno
 import faulthandler
 import importlib
 import os
@@ -22,9 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from orchestrator import ledger
 from orchestrator.attempts import RunFolderBusy, alone_in, count_attempt
 from orchestrator.reporter import FileReporter, finite, last_metrics
-from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
+from orchestrator.retries import adjusted
+from trainers.spec import Cause, Reporter, RunFolder, RunResult, RunSpec, Status
 
 Train = Callable[[RunSpec, Reporter], RunResult]
 
@@ -33,19 +36,26 @@ TRAIN = "trainers.train:train"
 EXIT_CODES: dict[Status, int] = {"completed": 0, "pruned": 0, "failed": 1, "cancelled": 3}
 NO_RUN, BUSY, UNWRITTEN = 2, 4, 5
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+# Python's and torch's; torch itself is not imported here.
+OUT_OF_MEMORY = ("MemoryError", "OutOfMemoryError", "torch.OutOfMemoryError", "CUDA out of memory")
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 WRITE_AGAIN_AFTER_S = (0.2, 1.0, 3.0)
 
 
 def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool = True) -> RunResult:
-    """Make one attempt at the run, and write its result.
+    """Make one attempt at the run, and write its result; a run that has completed is left as it is.
 
     Whatever `train` raises is a failed result. Raises FileNotFoundError where the folder has no spec, RunFolderBusy
     where another process works in it, and OSError where the result cannot be written.
     """
-    spec = RunSpec.read(run_dir)
+    spec = adjusted(RunSpec.read(run_dir))
     with alone_in(spec.folder) as lock:
+        known = RunResult.read(spec.folder)
+        if known is not None and known.status == "completed":  # by a job that was given up for lost
+            return known
         _clear_leftovers(spec.folder)
         attempt = count_attempt(lock, spec.folder)
+        ledger.note_began(spec.folder, attempt)
         if attempt > 1:
             now = time.strftime("%Y-%m-%d %H:%M:%S")
             print(f"[attempt {attempt}, {now}, process {os.getpid()} on {socket.gethostname()}]", flush=True)
@@ -57,6 +67,7 @@ def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool =
                 _write(_unfinished(spec, "cancelled", "interrupted", 0.0), attempt, spec.folder)
                 raise
             result = _write(result, attempt, spec.folder)
+            ledger.note_ended(spec.folder, result)
             reporter.do_what_is_left()
         spec.folder.stop.unlink(missing_ok=True)
         return result
@@ -85,6 +96,16 @@ def _attempt(spec: RunSpec, train: Train, reporter: FileReporter) -> RunResult:
     except (Exception, SystemExit) as error:  # what ends a run must not end the study
         traceback.print_exc()
         return _unfinished(spec, "failed", f"{type(error).__name__}: {error}", time.monotonic() - began)
+
+
+def cause_of(result: RunResult) -> Cause | None:
+    """Why a run failed, by its error: what trains may be anybody's code, and tells no more than that."""
+    if result.status != "failed" or result.cause is not None:
+        return result.cause
+    error = result.error or ""
+    if error.startswith(OUT_OF_MEMORY) or "CUDA error: out of memory" in error:
+        return "out_of_memory"
+    return "disk_full" if any(sign in error for sign in DISK_FULL) else "error"
 
 
 def _sound(result: Any) -> RunResult:
@@ -120,12 +141,12 @@ def _write(result: RunResult, attempt: int, folder: RunFolder) -> RunResult:
     """Write the result as this attempt's; what JSON cannot hold is a failure of the run."""
     try:
         metrics = {name: finite(value) for name, value in result.metrics.items()}
-        result = dataclasses.replace(result, metrics=metrics, attempts=attempt)
+        result = dataclasses.replace(result, metrics=metrics, attempts=attempt, cause=cause_of(result))
         _persistently(lambda: result.write(folder))
     except (TypeError, ValueError) as error:
         traceback.print_exc()
         text = f"the run's result cannot be written as JSON: {error}"
-        result = RunResult(result.run_id, "failed", attempts=attempt, error=text)
+        result = RunResult(result.run_id, "failed", attempts=attempt, error=text, cause="error")
         _persistently(lambda: result.write(folder))
     return result
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from trainers.spec import RunResult, RunSpec
+from trainers.spec import RunResult, RunSpec, Status
 
 
 class Job(Protocol):
@@ -22,6 +22,10 @@ class Job(Protocol):
     @property
     def log_path(self) -> Path:
         """Where what the run prints is kept."""
+
+    @property
+    def state(self) -> str:
+        """What people are told of a job that has not begun, as "pending (Priority)"; "" where the run can tell."""
 
     def done(self) -> bool:
         """Whether the attempt is over; cheap, called many times a second."""
@@ -42,16 +46,69 @@ class Launcher(Protocol):
 
     @property
     def capacity(self) -> int:
-        """How many runs it can have under way; more may not be submitted."""
+        """How many runs it can have under way."""
+
+    @property
+    def free(self) -> int:
+        """How many runs may be submitted now."""
+
+    @property
+    def unsent(self) -> int:
+        """How many submitted runs wait to be taken by a scheduler that does not answer."""
 
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
-        """Start an attempt at each run, whose folder holds its spec already.
+        """Start an attempt at each run, whose folder holds its spec already; a job for each, in their order.
 
-        A stop that an earlier attempt did not live to obey is forgotten. Raises OSError where a run cannot be started.
+        A stop that an earlier attempt did not live to obey is forgotten. A run that cannot be started is a job that is
+        done, with a failed result.
         """
+
+    def adopt(self, specs: Sequence[RunSpec]) -> list[Job]:
+        """The jobs for these runs that an earlier controller left, queued, running, or ended unheard; [] if none."""
 
     def wait(self, timeout_s: float) -> None:
         """Return as soon as some job may be done, or after `timeout_s`; at once where nothing is under way."""
 
+    def news(self) -> list[str]:
+        """What people should know that no job tells, each once."""
+
+    @property
+    def outlives(self) -> bool:
+        """Whether its jobs go on when the controller ends, for `adopt` to find."""
+
     def close(self) -> None:
-        """End what is still running, and give back what the launcher holds; nothing it started outlives this."""
+        """Give back what the launcher holds. Unless it `outlives`, nothing that it started goes on."""
+
+
+class Unstarted:
+    """The job of a run that could not be started."""
+
+    def __init__(self, spec: RunSpec, error: OSError) -> None:
+        self.spec, self._error = spec, error
+
+    @property
+    def id(self) -> str:
+        """There is no job."""
+        return f"none-{self.spec.run_id}"
+
+    @property
+    def state(self) -> str:
+        """Over before it began."""
+        return ""
+
+    @property
+    def log_path(self) -> Path:
+        """The run's own."""
+        return self.spec.folder.log
+
+    def done(self) -> bool:
+        """From the start."""
+        return True
+
+    def result(self) -> RunResult:
+        """Failed, with the reason."""
+        status: Status = "failed"
+        return RunResult(self.spec.run_id, status, self.spec.params, error=f"could not start: {self._error}")
+
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Nothing is there to cancel."""

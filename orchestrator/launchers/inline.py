@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.attempts import RunFolderBusy, attempts_made, make_ready
-from orchestrator.launchers.base import Job
+from orchestrator.launchers.base import Job, Unstarted
 from orchestrator.worker import TRAIN, carry_out, load_train
 from trainers.spec import RunResult, RunSpec
 
@@ -27,6 +27,11 @@ class InlineJob:
     def log_path(self) -> Path:
         """Where a log would be; what the run printed went to the terminal."""
         return self.spec.folder.log
+
+    @property
+    def state(self) -> str:
+        """Its folder tells."""
+        return ""
 
     def done(self) -> bool:
         """Whether it has been carried out."""
@@ -61,13 +66,23 @@ class InlineLauncher:
         self._train = load_train(target)
         self._jobs: list[InlineJob] = []
 
+    @property
+    def free(self) -> int:
+        """One, when nothing waits."""
+        return self.capacity - len(self._jobs)
+
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
         """Take the runs; `wait` carries them out."""
-        jobs = [InlineJob(spec) for spec in specs]
-        for spec in specs:
+        return [self._take(spec) for spec in specs]
+
+    def _take(self, spec: RunSpec) -> Job:
+        try:
             make_ready(spec.folder)
-        self._jobs += jobs
-        return list(jobs)
+        except OSError as error:
+            return Unstarted(spec, error)
+        job = InlineJob(spec)
+        self._jobs.append(job)
+        return job
 
     def wait(self, timeout_s: float) -> None:  # noqa: ARG002 - a run in this process cannot be left half-way
         """Carry out what was submitted, one after another."""
@@ -87,6 +102,17 @@ class InlineLauncher:
             return RunResult.read(spec.folder) or _cancelled(spec)
         except (RunFolderBusy, OSError) as error:
             return RunResult(spec.run_id, "failed", spec.params, attempts=attempts_made(spec.folder), error=str(error))
+
+    outlives = False
+    unsent = 0
+
+    def news(self) -> list[str]:
+        """None."""
+        return []
+
+    def adopt(self, specs: Sequence[RunSpec]) -> list[Job]:  # noqa: ARG002 - the contract's
+        """None: its runs die with it."""
+        return []
 
     def close(self) -> None:
         """Cancel what was submitted and has not begun."""

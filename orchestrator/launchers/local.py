@@ -11,24 +11,22 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
-from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made, make_ready
-from orchestrator.launchers.base import Job
+from orchestrator.attempts import attempts_made, last_lines, leave_behind, make_ready
+from orchestrator.launchers.base import Job, Unstarted
 from orchestrator.launchers.fork_server import Begin, Begun, Ended, Stop, command
 from orchestrator.reporter import last_metrics
 from orchestrator.worker import BUSY, TRAIN, UNWRITTEN
-from trainers.spec import RunFolder, RunResult, RunSpec, Status
+from trainers.spec import Cause, RunResult, RunSpec, Status
 
 __all__ = ["LocalJob", "LocalLauncher"]
 
-_TAIL_BYTES, _TAIL_CHARS = 4096, 500
 _CLOSE_PATIENCE_S = 5.0
-# How long a process that is being killed may go on holding its run's folder.
-_RELEASE_PATIENCE_S = 2.0
+_CAUSES: Mapping[int, Cause] = {BUSY: "busy", UNWRITTEN: "disk_full", -signal.SIGKILL: "killed"}
 
 
 class LocalJob:
@@ -39,7 +37,7 @@ class LocalJob:
     ) -> None:
         self.number, self.spec, self.slot = number, spec, slot
         self.earlier_attempts = earlier_attempts
-        self.log_began = _size(spec.folder.log)
+        self.log_began = size(spec.folder.log)
         self.pid: int | None = None
         self.began = time.monotonic()
         self.cancelled = False
@@ -55,6 +53,11 @@ class LocalJob:
     def log_path(self) -> Path:
         """What the run wrote to stdout and stderr."""
         return self.spec.folder.log
+
+    @property
+    def state(self) -> str:
+        """Its folder tells."""
+        return ""
 
     def done(self) -> bool:
         """Whether its process is gone and its result is known."""
@@ -110,18 +113,26 @@ class LocalLauncher:
         """Runs at a time."""
         return len(self._places)
 
-    def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
-        """Start the runs, each in a free slot.
+    @property
+    def free(self) -> int:
+        """Slots without a run."""
+        return len(self._free)
 
-        Raises RuntimeError where there is none, or after `close`, and OSError where a run cannot be started.
-        """
+    def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
+        """Start the runs, each in a free slot. Raises RuntimeError where there is none, or after `close`."""
         if self._closed:
             raise RuntimeError("the launcher is closed")
         if len(specs) > len(self._free):
             raise RuntimeError(f"{len(specs)} runs submitted, {len(self._free)} of {self.capacity} slots are free")
         return [self._start(spec) for spec in specs]
 
-    def _start(self, spec: RunSpec) -> LocalJob:
+    def _start(self, spec: RunSpec) -> Job:
+        try:
+            return self._begin(spec)
+        except OSError as error:
+            return Unstarted(spec, error)
+
+    def _begin(self, spec: RunSpec) -> LocalJob:
         earlier = make_ready(spec.folder)
         slot = self._best_slot()
         number = next(self._numbers)
@@ -152,7 +163,7 @@ class LocalLauncher:
         return min(list(self._free), key=lambda slot: (load[self._places[slot]], slot))
 
     def _new_server(self) -> "_ForkServer":
-        return _ForkServer(self._preload, _environment(self._threads), self._take_note)
+        return _ForkServer(self._preload, run_environment(self._threads), self._take_note)
 
     def _stop(self, number: int, at_once: bool) -> None:
         self._server.stop(Stop(number, 0 if at_once else self._grace_s))
@@ -160,11 +171,11 @@ class LocalLauncher:
     def _take_note(self, job: LocalJob, how: Ended) -> None:
         """A job has ended; called in the thread that listens to the server."""
         try:
-            outcome = _outcome(job, how, self._timeout_min)
+            result = outcome(job, how, self._timeout_min)
         except Exception as error:  # whatever it is, the study must not wait for this job for ever
-            outcome = RunResult(job.spec.run_id, "failed", job.spec.params, error=f"its folder cannot be read: {error}")
+            result = RunResult(job.spec.run_id, "failed", job.spec.params, error=f"its folder cannot be read: {error}")
         self._free.add(job.slot)  # before the job is done: who sees that may submit the next
-        job.outcome = outcome
+        job.outcome = result
         self._some_ended.set()
 
     def wait(self, timeout_s: float) -> None:
@@ -172,6 +183,17 @@ class LocalLauncher:
         if len(self._free) < self.capacity:
             self._some_ended.wait(timeout_s)
         self._some_ended.clear()
+
+    outlives = False
+    unsent = 0
+
+    def news(self) -> list[str]:
+        """None: what happens to its runs, their results tell."""
+        return []
+
+    def adopt(self, specs: Sequence[RunSpec]) -> list[Job]:  # noqa: ARG002 - the contract's
+        """None: its runs die with it."""
+        return []
 
     def close(self) -> None:
         """Kill what is under way, and the fork server. Jobs that were under way are cancelled."""
@@ -273,9 +295,25 @@ class _ForkServer:
             self._ended(job, Ended(job.number, -signal.SIGKILL, error=error))
 
 
-def _outcome(job: LocalJob, how: Ended, timeout_min: float | None) -> RunResult:
+class EndedJob(Protocol):
+    """What must be known of a job whose process is gone."""
+
+    spec: RunSpec
+    earlier_attempts: int
+    log_began: int
+    began: float
+    cancelled: bool
+
+    @property
+    def log_path(self) -> Path:
+        """What it printed."""
+
+
+def outcome(job: EndedJob, how: Ended, timeout_min: float | None) -> RunResult:
     """The result that this attempt wrote; else one that says how it died, which is then left in the folder."""
     written = RunResult.read(job.spec.folder)
+    if written is not None and written.status == "completed":
+        return written
     if written is None or written.attempts <= job.earlier_attempts or how.code == BUSY:
         result = _obituary(job, how, timeout_min)
     elif how.timed_out and written.status == "cancelled":
@@ -283,25 +321,26 @@ def _outcome(job: LocalJob, how: Ended, timeout_min: float | None) -> RunResult:
     else:
         return written
     if how.code != BUSY:
-        _leave_behind(result, job.spec.folder)
+        leave_behind(result, job.spec.folder)
     return result
 
 
-def _obituary(job: LocalJob, how: Ended, timeout_min: float | None) -> RunResult:
+def _obituary(job: EndedJob, how: Ended, timeout_min: float | None) -> RunResult:
     steps, metrics = last_metrics(job.spec.folder)
     status: Status = "failed"
+    cause: Cause | None = _CAUSES.get(how.code)
     if how.timed_out:
-        error = f"timed out after {timeout_min:g} min"
+        error, cause = f"timed out after {timeout_min:g} min", None
     elif job.cancelled:
-        status, error = "cancelled", how.error or "ended before it could save a checkpoint"
+        status, error, cause = "cancelled", how.error or "ended before it could save a checkpoint", None
     else:
         error = how.error or _how_it_died(job, how.code)
     seconds = time.monotonic() - job.began
     attempts = max(attempts_made(job.spec.folder), job.earlier_attempts + 1)
-    return RunResult(job.spec.run_id, status, job.spec.params, metrics, steps, seconds, attempts, error)
+    return RunResult(job.spec.run_id, status, job.spec.params, metrics, steps, seconds, attempts, error, cause=cause)
 
 
-def _how_it_died(job: LocalJob, code: int) -> str:
+def _how_it_died(job: EndedJob, code: int) -> str:
     try:
         with job.log_path.open("rb") as log:
             return _death(code, log, job.log_began)
@@ -319,34 +358,11 @@ def _death(code: int, log: IO[bytes] | None = None, log_began: int = 0) -> str:
         how = "killed by signal 9 (out of memory?)"
     else:
         how = f"killed by signal {-code} ({signal.strsignal(-code)})"
-    last_words = _tail(log, log_began) if log else ""
+    last_words = last_lines(log, log_began) if log else ""
     return f"{how}; its log ends: {last_words}" if last_words else how
 
 
-def _tail(log: IO[bytes], begins: int) -> str:
-    """The last two lines."""
-    log.seek(max(begins, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
-    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
-    return " | ".join(lines[-2:])[-_TAIL_CHARS:]
-
-
-def _leave_behind(result: RunResult, folder: RunFolder) -> None:
-    """Write the result for a run that could not, unless another process has taken over the folder."""
-    give_up_at = time.monotonic() + _RELEASE_PATIENCE_S
-    while True:
-        try:
-            with alone_in(folder):
-                result.write(folder)
-                return
-        except RunFolderBusy:
-            if time.monotonic() > give_up_at:
-                return
-            time.sleep(0.02)
-        except OSError:  # the disk is full, or the folder gone: who asks the job is told all the same
-            return
-
-
-def _environment(threads: int) -> dict[str, str]:
+def run_environment(threads: int) -> dict[str, str]:
     """For the fork server and so for every run; libraries read these when they are imported."""
     libraries = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
     return {
@@ -358,7 +374,8 @@ def _environment(threads: int) -> dict[str, str]:
     }
 
 
-def _size(path: Path) -> int:
+def size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
     try:
         return path.stat().st_size
     except OSError:

@@ -9,29 +9,44 @@ from pathlib import Path
 import psutil
 import pytest
 
+from orchestrator.config import Source, composer
 from orchestrator.launchers.base import Job, Launcher
 from orchestrator.launchers.inline import InlineLauncher
 from orchestrator.launchers.local import LocalLauncher
+from orchestrator.launchers.slurm.launcher import SlurmLauncher
+from orchestrator.launchers.slurm.make import slurm_launcher
+from orchestrator.settings import SlurmSettings, study_settings
 from tests.contracts.small_runs import HERE, spec_in
 from trainers.files import read_json
+from trainers.machine import Machine
 from trainers.spec import RunResult, RunSpec
 
 Make = Callable[[str], Launcher]
 
 
-def _inline(function: str) -> InlineLauncher:
+def _inline(function: str, root: Path) -> InlineLauncher:
     return InlineLauncher(f"{HERE}:{function}")
 
 
-def _local(function: str) -> LocalLauncher:
+def _local(function: str, root: Path) -> LocalLauncher:
     return LocalLauncher(2, 1, grace_s=5.0, target=f"{HERE}:{function}", preload=(HERE,))
 
 
-@pytest.fixture(params=[_inline, _local], ids=["inline", "local"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+def _slurm(function: str, root: Path) -> SlurmLauncher:
+    """On submitit's local executor: the same launcher, without a cluster."""
+    with composer(Source()) as compose:
+        words = ["launcher=slurm", "launcher.cluster=local", "launcher.poll_s=0.1", "launcher.max_submitted=2"]
+        config = compose.compose([*words, f"launcher.target={HERE}:{function}", "launcher.preload=[]"]).sound()
+    settings = study_settings(config).launcher
+    assert isinstance(settings, SlurmSettings)
+    return slurm_launcher(settings, root, Machine.here())
+
+
+@pytest.fixture(params=[_inline, _local, _slurm], ids=["inline", "local", "slurm"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes launchers that carry out a function of small_runs, and closes them."""
     with contextlib.ExitStack() as stack:
-        yield lambda function: stack.enter_context(contextlib.closing(request.param(function)))
+        yield lambda function: stack.enter_context(contextlib.closing(request.param(function, tmp_path)))
 
 
 def finish(launcher: Launcher, jobs: Sequence[Job], timeout_s: float = 20.0) -> list[RunResult]:
@@ -149,7 +164,7 @@ def test_waiting_for_nothing_returns(make: Make) -> None:
 
 
 def test_closing_leaves_no_process(make: Make, tmp_path: Path) -> None:
-    """`close` ends all that the launcher started, and may be called again."""
+    """Once its runs have ended nothing is left of what the launcher started; `close` may be called again."""
     before = set(psutil.Process().children(recursive=True))
     launcher = make("nothing")
     finish(launcher, launcher.submit([spec_in(tmp_path)]))

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from orchestrator.launchers.base import Job
 from trainers.spec import RunResult, RunSpec
 
 Script = Callable[[RunSpec], RunResult]
@@ -34,6 +35,10 @@ class InstantJob:
     def log_path(self) -> Path:
         return self.spec.folder.log
 
+    @property
+    def state(self) -> str:
+        return ""
+
     def done(self) -> bool:
         return self.ready
 
@@ -58,6 +63,19 @@ class InstantLauncher:
         self.most_at_once = 0
         self._script = script
         self._open: list[InstantJob] = []
+
+    outlives = False
+    unsent = 0
+
+    def news(self) -> list[str]:
+        return []
+
+    @property
+    def free(self) -> int:
+        return self.capacity - sum(not job.ready for job in self._open)
+
+    def adopt(self, specs: Sequence[RunSpec]) -> list[InstantJob]:
+        return []
 
     def submit(self, specs: Sequence[RunSpec]) -> list[InstantJob]:
         jobs = [InstantJob(spec, self._script) for spec in specs]
@@ -88,7 +106,7 @@ class Witness:
     def ended(self, spec: RunSpec, result: RunResult) -> None:
         self.ends.append((spec.run_id, result.status))
 
-    def tick(self, active: Sequence[RunSpec]) -> None:
+    def tick(self, active: Sequence[Job]) -> None:
         pass
 
     def say(self, text: str) -> None:

@@ -187,3 +187,11 @@ def test_every_option_says_what_it_is_or_needs_no_words(path: Path):
     text = path.read_text()
     assert yaml.safe_load(text)
     assert "# " in text or text.count("\n") <= 4
+
+
+def test_the_keys_of_the_option_that_the_command_chose_are_told():
+    """launcher=slurm launcher.time=10 means none of the local launcher's keys."""
+    with composer(Source()) as compose:
+        composed = compose.compose(["launcher=slurm", "launcher.time=10"])
+    assert len(composed.faults) == 1
+    assert "did you mean launcher.time_min?" in composed.faults[0]

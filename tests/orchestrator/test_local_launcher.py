@@ -90,10 +90,10 @@ def test_a_run_that_exits_by_itself_fails_with_its_code(make: Make, tmp_path: Pa
     assert (result.status, result.error) == ("failed", "exited with code 3; its log ends: cannot go on")
 
 
-def test_a_run_killed_after_an_earlier_success_of_its_folder_is_failed(make: Make, tmp_path: Path) -> None:
+def test_a_run_killed_after_an_earlier_result_of_its_folder_is_failed(make: Make, tmp_path: Path) -> None:
     """The older result.json is not taken for the new attempt's."""
     spec = spec_in(tmp_path, 1)
-    RunResult(spec.run_id, "completed", spec.params, attempts=4).write(spec.folder)
+    RunResult(spec.run_id, "cancelled", spec.params, attempts=4).write(spec.folder)
     launcher = make("killed")
     (result,) = finish(launcher, *submit(launcher, spec))
     assert (result.status, result.attempts) == ("failed", 5)
@@ -102,6 +102,7 @@ def test_a_run_killed_after_an_earlier_success_of_its_folder_is_failed(make: Mak
 def test_what_a_run_prints_is_in_its_log_attempt_after_attempt(make: Make, tmp_path: Path) -> None:
     launcher, spec = make("three_steps"), spec_in(tmp_path)
     for _ in range(2):
+        spec.folder.result.unlink(missing_ok=True)
         (job,) = submit(launcher, spec)
         finish(launcher, job)
     log = job.log_path.read_text()

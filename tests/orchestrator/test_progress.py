@@ -18,6 +18,7 @@ from orchestrator.progress import (
     progress,
 )
 from orchestrator.store import StudyFolder
+from tests.fakes.instant import InstantJob, completes
 from trainers.spec import RunResult, RunSpec
 
 
@@ -87,14 +88,20 @@ def test_a_pipe_gets_plain_lines_and_a_terminal_a_live_table(tmp_path: Path):
     assert type(live) is LiveProgress
 
 
+class Waiting(InstantJob):
+    state = "pending (Priority)"
+
+
 def test_a_live_table_shows_the_runs_under_way(spec: RunSpec, tmp_path: Path):
     spec.folder.heartbeat.write_text(json.dumps({"phase": "training", "step": 5, "steps": 64}))
     out = io.StringIO()
     live = LiveProgress(Console(file=out, force_terminal=True, width=120), StudyFolder(tmp_path), 3, 2)
-    live.tick([spec])
+    live.tick([InstantJob(spec, completes), Waiting(spec, completes)])
     live.close()
     assert spec.run_id in out.getvalue()
     assert "5/64" in out.getvalue()
+    assert "1 of them" in out.getvalue()
+    assert "pending (Priority)" in out.getvalue()
 
 
 def test_what_happens_is_kept_in_the_log(spec: RunSpec, tmp_path: Path):

@@ -4,15 +4,19 @@ import dataclasses
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from orchestrator.launchers.base import Unstarted
 from orchestrator.objective import Objective
+from orchestrator.retries import Retry
 from orchestrator.store import StudyFolder
 from orchestrator.study import Study, by_trial
 from sweeps.grid import GridSweeper
 from tests.fakes.instant import InstantLauncher, Witness, completes, fails
-from trainers.spec import RunResult, RunSpec
+from trainers.files import read_json
+from trainers.spec import RunFolder, RunResult, RunSpec
 
 BETAS = (0.1, 0.2, 0.3)
 
@@ -198,7 +202,7 @@ def test_a_stop_while_a_run_is_being_submitted_reaches_it(folder: StudyFolder):
 def test_a_run_that_cannot_be_started_has_failed(folder: StudyFolder):
     class Full(InstantLauncher):
         def submit(self, specs):
-            raise OSError(28, "No space left on device")
+            return [Unstarted(spec, OSError(28, "No space left on device")) for spec in specs]
 
     made, _ = study(folder, specs_of(folder), Full())
     made.carry_out()
@@ -266,3 +270,79 @@ def stop_after(launcher: InstantLauncher, made: Study, *, times: int) -> list:
 
     launcher.wait, launcher.submit = wait, submit_and_keep  # type: ignore[method-assign]
     return jobs
+
+
+class Cluster(InstantLauncher):
+    """Its jobs outlive it: they do not end while they are waited for."""
+
+    outlives = True
+
+    def wait(self, timeout_s: float) -> None:
+        pass
+
+
+def on_cluster(folder: StudyFolder, launcher: InstantLauncher, **given: Any) -> tuple[Study, Witness]:
+    witness, specs = Witness(), specs_of(folder)
+    runs = by_trial(specs)
+    made = Study(
+        folder,
+        runs,
+        sweeper=GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]}),
+        launcher=launcher,
+        objective=Objective("eval/reward_accuracy", "maximize"),
+        observer=witness,
+        **given,
+    )
+    return made, witness
+
+
+def test_who_has_lost_a_study_leaves_its_jobs_to_the_other(folder: StudyFolder):
+    """They are the other controller's by now, who would see them cancelled."""
+    launcher = Cluster(capacity=8)
+    made, _ = on_cluster(folder, launcher, still_held=lambda: not launcher.submitted)
+    made.carry_out()
+    assert made.left
+    assert not any(job.cancelled for job in launcher._open)
+
+
+def test_an_interrupted_study_leaves_its_jobs_where_they_outlive_it(folder: StudyFolder):
+    launcher = Cluster(capacity=8)
+    made, _ = on_cluster(folder, launcher, still_held=lambda: made.interrupt("SIGINT") or True)
+    made.carry_out()
+    assert made.left == "SIGINT"
+    assert made.under_way() == set(launcher.submitted)
+
+
+def test_a_study_that_is_detached_ends_when_all_is_submitted(folder: StudyFolder):
+    launcher = Cluster(capacity=2)
+    made, _ = on_cluster(folder, launcher, detach=True)
+    made.carry_out()
+    assert len(launcher.submitted) == 2
+    assert not made.results
+
+
+def test_a_run_that_failed_is_no_persons_wish_again_for_a_controller_that_was_queued_again(folder: StudyFolder):
+    launcher = InstantLauncher()
+    made, _ = on_cluster(folder, launcher, failed_again=False)
+    spec = RunSpec.read(next(iter(sorted((folder.root / "runs").iterdir()))))
+    RunResult(spec.run_id, "failed", spec.params, error="its own").write(spec.folder)
+    made.carry_out()
+    assert spec.run_id not in launcher.submitted
+    assert made.results[spec.run_id].status == "failed"
+
+
+def test_a_run_is_tried_again_as_its_cause_asks(folder: StudyFolder):
+    """What the retry changes is written down before the run is submitted."""
+    tries: list[str] = []
+
+    def once(spec: RunSpec, result: RunResult) -> Retry | None:
+        tries.append(spec.run_id)
+        return Retry({"training.batch_size": 2}) if len(tries) == 1 else None
+
+    launcher = InstantLauncher(fails, capacity=1)
+    made, witness = on_cluster(folder, launcher, retry=once)
+    made.carry_out()
+    first = launcher.submitted[0]
+    assert launcher.submitted.count(first) == 2
+    assert read_json(RunFolder(folder.run(first)).adjusted) == {"training.batch_size": 2}
+    assert any("is tried again" in text for text in witness.said)

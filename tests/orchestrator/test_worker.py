@@ -51,6 +51,15 @@ def test_a_result_is_written_and_returned(tmp_path: Path) -> None:
     assert steps(spec.folder) == [1, 2, 3]
 
 
+def test_a_run_that_has_completed_is_not_attempted_again(tmp_path: Path) -> None:
+    """Two jobs of a cluster may come upon the same run, one of them given up for lost too early."""
+    spec = spec_in(tmp_path)
+    result = carry_out(spec.run_dir, three_steps)
+    assert carry_out(spec.run_dir, raises) == result
+    assert attempts_made(spec.folder) == 1
+    assert RunResult.read(spec.folder) == result
+
+
 def test_attempts_count_also_those_that_left_no_result(tmp_path: Path) -> None:
     """Failed, killed and cancelled attempts all count."""
     spec = spec_in(tmp_path, 1)

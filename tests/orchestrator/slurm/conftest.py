@@ -1,0 +1,14 @@
+"""A PATH on which Slurm's programs are what a test makes of them, and no real one is found."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.orchestrator.slurm.programs import Programs
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
+    made = Programs(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(made.folder))
+    return made
