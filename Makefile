@@ -5,13 +5,17 @@ RUN := $(VENV)/bin/python
 # A core each for two test processes; what trains uses one thread.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 --dist loadgroup
 
-.PHONY: demo test test-fast lint check install bench clean
+.PHONY: demo test test-slurm test-fast lint check install bench clean
 
 demo: install  ## the main job on the built-in model and data
 	$(RUN) -m orchestrator method=dpo,ipo,orpo model=tiny data=toy study=demo -m beta=0.05,0.1,0.5 seed=0,1
 
-test: install  ## all tests
+test: install  ## all tests; those on a cluster say so where they are skipped for want of Slurm
 	$(PYTEST)
+
+test-slurm: install  ## the tests on a real two-node Slurm, which root installs from Debian's packages
+	$(RUN) -m tests.slurm.cluster check || $(RUN) -m tests.slurm.cluster install
+	PREFSWEEP_SLURM_REQUIRED=1 $(PYTEST) tests/slurm
 
 test-fast: install  ## the tests that train nothing
 	$(PYTEST) -m "not slow"
@@ -29,6 +33,8 @@ bench: install  ## this against what people would use instead, on the same work
 	$(RUN) -m benchmarks.sweep
 	$(RUN) -m benchmarks.controller
 	$(RUN) -m benchmarks.startup
+	$(RUN) -m benchmarks.slurm_scale
+	$(RUN) -m tests.slurm.cluster check && $(RUN) -m benchmarks.slurm_packing
 
 install: $(VENV)/.installed  ## .venv with the pinned versions
 
