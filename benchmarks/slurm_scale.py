@@ -1,0 +1,476 @@
+"""What the controller costs on a cluster: 10,000 runs by the real loop and the real launcher, on a simulated Slurm.
+
+    python -m benchmarks.slurm_scale [--studies 1000:1:500 10000:25:500] [--slots 500]
+
+Plan, study folder, loop, launcher and table are the product's, in one process for each study, as `run` has them. Slurm
+is simulated: its clock runs as fast as the controller can work, and its commands are stand-ins that print what the
+simulation says, so that their start and the reading of their answers are the controller's as always. What the jobs
+would do on their nodes (beats, results) is done by the simulation in the same process; its CPU time is measured by
+itself and taken off, while the memory that it needs is not. Writes benchmarks/results/slurm_scale.{json,md}.
+"""
+
+import argparse
+import contextlib
+import heapq
+import itertools
+import json
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+
+from benchmarks.controller import RESULTS, Peak
+from benchmarks.measure import machine, markdown
+from benchmarks.work import ROOT
+from orchestrator import ledger
+from orchestrator.launchers.slurm.batches import Batch, TaskNote
+from orchestrator.launchers.slurm.scheduler import Request, SbatchOptions, Slurm, States
+from trainers.spec import RunFolder, RunResult
+
+BAR_CPU_MS, BAR_RSS_MB = 10, 500
+# The model of the cluster, in seconds.
+SBATCH_S, SBATCH_TASK_S = 0.5, 0.002
+SACCT_S, SACCT_TASK_S = 0.3, 0.0001
+START_S = (1.0, 15.0)
+RUN_S = (45.0, 75.0)
+SLOTS_A_NODE = 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--studies", type=Shape.parse, nargs="+", default=STUDIES, help="runs:runs_per_job:max_submitted of each"
+    )
+    parser.add_argument("--slots", type=int, default=500, help="jobs that the cluster has going at a time")
+    parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "benchmarks" / "slurm_scale")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the report goes")
+    parser.add_argument("--here", action="store_true", help="one study, in this process, as JSON")
+    given = parser.parse_args()
+    if given.here:
+        print(json.dumps(asdict(study(given.studies[0], given.slots, given.folder.resolve()))))
+        return
+    measured = [apart(shape, given) for shape in given.studies]
+    model = {"slots": given.slots, "start_s": START_S, "run_s": RUN_S}
+    model |= {"sbatch_s": [SBATCH_S, SBATCH_TASK_S], "sacct_s": [SACCT_S, SACCT_TASK_S]}
+    report = {"machine": machine(), "model": model, "studies": [asdict(one) for one in measured]}
+    given.results.mkdir(parents=True, exist_ok=True)
+    (given.results / "slurm_scale.json").write_text(json.dumps(report, indent=1) + "\n")
+    (given.results / "slurm_scale.md").write_text(text := render(measured, given.slots))
+    print(text)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A study: how many runs, how many in a job, and how many jobs the launcher may have queued or running."""
+
+    runs: int
+    runs_per_job: int = 1
+    max_submitted: int = 500
+
+    @classmethod
+    def parse(cls, text: str) -> "Shape":
+        return cls(*(int(number) for number in text.split(":")))
+
+    def __str__(self) -> str:
+        return f"{self.runs}:{self.runs_per_job}:{self.max_submitted}"
+
+
+# The launcher's own defaults at three sizes; all jobs queued at once; and short runs that share jobs.
+STUDIES = [Shape(1000), Shape(3000), Shape(10000), Shape(10000, 1, 10000), Shape(10000, 25)]
+
+
+@dataclass
+class Phase:
+    """A part of the controller's work; the peak is that of the process up to the end of it."""
+
+    name: str
+    wall_s: float
+    cpu_s: float
+    peak_rss_mb: float
+
+
+@dataclass
+class Measured:
+    """One study, from the start of its process to its end."""
+
+    shape: Shape
+    completed: int
+    wall_s: float
+    # The controller's alone, its start included.
+    cpu_s: float
+    peak_rss_mb: float
+    # What was done on behalf of the cluster and its jobs.
+    simulation_cpu_s: float
+    simulation_wall_s: float
+    simulated_min: float
+    calls: Mapping[str, int]
+    # Simulated seconds between one sacct and the next: the least, the mean, the most.
+    sacct_gap_s: tuple[float, float, float]
+    phases: Sequence[Phase] = field(default_factory=list)
+
+    @property
+    def cpu_ms_per_run(self) -> float:
+        return self.cpu_s / self.shape.runs * 1000
+
+    @property
+    def sacct_a_min(self) -> float:
+        return 60 / self.sacct_gap_s[1] if self.sacct_gap_s[1] else 0.0
+
+
+# The simulated cluster
+
+
+class OnBehalf:
+    """Time that the simulation takes, to be told apart from the controller's."""
+
+    def __init__(self) -> None:
+        self.cpu_s = self.wall_s = 0.0
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        cpu, wall = time.process_time(), time.perf_counter()
+        try:
+            yield
+        finally:
+            self.cpu_s += time.process_time() - cpu
+            self.wall_s += time.perf_counter() - wall
+
+
+@dataclass(eq=False)
+class SimulatedTask:
+    """A task of an array: it waits, begins, carries out its runs one by one, and ends."""
+
+    batch: Batch
+    job_id: str
+    index: int
+    word: str = "PENDING"
+    node: str = ""
+    over: list[str] = field(default_factory=list)
+
+    def note(self, state: str) -> None:
+        note = TaskNote(state, f"{self.job_id}_{self.index}", self.node, time.time(), tuple(self.over))  # type: ignore[arg-type]
+        note.write(self.batch.task(self.index))
+
+
+class Cluster:
+    """Slots, a queue, and a clock that moves when the controller sleeps or waits for an answer."""
+
+    def __init__(self, slots: int) -> None:
+        self.now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._free = [f"node{slot // SLOTS_A_NODE:03d}" for slot in reversed(range(slots))]
+        self._queue: deque[SimulatedTask] = deque()
+        self._running: dict[SimulatedTask, None] = {}
+        self._draw = random.Random(0)
+        self.arrays: dict[str, list[SimulatedTask]] = {}
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and happen what happens meanwhile."""
+        until = self.now + seconds
+        while self._events and self._events[0][0] <= until:
+            self.now, _, happen = heapq.heappop(self._events)
+            happen()
+        self.now = until
+
+    def _after(self, seconds: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (self.now + seconds, next(self._order), happen))
+
+    def accept(self, batch: Batch, job_id: str) -> None:
+        self.arrays[job_id] = [SimulatedTask(batch, job_id, index) for index in range(len(batch.tasks))]
+        for task in self.arrays[job_id]:
+            self._after(self._draw.uniform(*START_S), partial(self._enqueue, task))
+
+    def _enqueue(self, task: SimulatedTask) -> None:
+        self._queue.append(task)
+        self._begin()
+
+    def _begin(self) -> None:
+        while self._queue and self._free:
+            task = self._queue.popleft()
+            task.word, task.node = "RUNNING", self._free.pop()
+            self._running[task] = None
+            task.note("running")
+            self._run(task)
+
+    def _run(self, task: SimulatedTask) -> None:
+        seconds = self._draw.uniform(*RUN_S)
+        folder = RunFolder(task.batch.run_dir(task.batch.tasks[task.index][len(task.over)]))
+        ledger.note_began(folder, 1)
+        self._after(seconds, partial(self._ended, task, folder, seconds))
+
+    def _ended(self, task: SimulatedTask, folder: RunFolder, seconds: float) -> None:
+        run_id = folder.root.name
+        result = RunResult(run_id, "completed", {}, {"eval/reward_accuracy": 0.5}, steps=1, seconds=seconds)
+        result.write(folder)
+        ledger.note_ended(folder, result)
+        task.over.append(run_id)
+        if len(task.over) < len(task.batch.tasks[task.index]):
+            self._run(task)
+            return
+        task.note("over")
+        task.word = "COMPLETED"
+        del self._running[task]
+        self._free.append(task.node)
+        self._begin()
+
+    def beat(self) -> None:
+        """What running jobs do every few seconds; of their beats only the last before a look is ever seen."""
+        for task in self._running:
+            task.note("running")
+
+    def sacct(self, job_ids: Sequence[str]) -> tuple[str, int]:
+        """What it prints, and of how many tasks; those that wait are one line an array."""
+        lines = ["JobID|State|NodeList|ExitCode|JobName"]
+        for job_id in job_ids:
+            tasks = self.arrays[job_id]
+            waiting = [str(task.index) for task in tasks if task.word == "PENDING"]
+            name = tasks[0].batch.name
+            if waiting:
+                lines.append(f"{job_id}_[{','.join(waiting)}]|PENDING|None assigned|0:0|{name}")
+            lines += [f"{job_id}_{t.index}|{t.word}|{t.node}|0:0|{name}" for t in tasks if t.word != "PENDING"]
+        return "\n".join(lines) + "\n", sum(len(self.arrays[job_id]) for job_id in job_ids)
+
+    def squeue(self) -> str:
+        alive = [task for tasks in self.arrays.values() for task in tasks if task.word in ("PENDING", "RUNNING")]
+        return "".join(
+            f"{t.job_id}|{t.index}|{t.word}|{t.node}|{t.batch.name}|{'Resources' if t.word == 'PENDING' else 'None'}\n"
+            for t in alive
+        )
+
+
+class SimulatedSlurm(Slurm):
+    """Slurm as the product asks it, with stand-ins for its commands, each of which takes its simulated time."""
+
+    def __init__(self, options: SbatchOptions, cluster: Cluster, on_behalf: OnBehalf, folder: Path) -> None:
+        super().__init__(options)
+        self._cluster, self._on_behalf, self._folder = cluster, on_behalf, folder
+        self._ids = itertools.count(1)
+        self.calls: Counter[str] = Counter()
+        self.sacct_at: list[float] = []
+        folder.mkdir(parents=True)
+        for command in ("sbatch", "sacct", "squeue", "scontrol"):
+            program = folder / command
+            program.write_text(f'#!/bin/sh\nexec cat "{folder}/{command}.txt"\n')
+            program.chmod(0o755)
+        (folder / "scontrol.txt").write_text("MaxArraySize            = 1001\n")
+        os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+    def _will_say(self, command: str, text: str) -> None:
+        self.calls[command] += 1
+        (self._folder / f"{command}.txt").write_text(text)
+
+    def submit(self, request: Request) -> str:
+        with self._on_behalf():
+            self._will_say("sbatch", f"Submitted batch job {next(self._ids)}\n")
+        job_id = super().submit(request)
+        with self._on_behalf():
+            self._cluster.advance(SBATCH_S + SBATCH_TASK_S * len(request.batch.tasks))
+            self._cluster.accept(request.batch, job_id)
+        return job_id
+
+    def states(self, job_ids: Sequence[str]) -> States:
+        with self._on_behalf():
+            self.sacct_at.append(self._cluster.now)
+            self._cluster.beat()
+            text, count = self._cluster.sacct(job_ids)
+            self._will_say("sacct", text)
+        states = super().states(job_ids)
+        with self._on_behalf():
+            self._cluster.advance(SACCT_S + SACCT_TASK_S * count)
+        return states
+
+    def still_alive(self, job_ids: Sequence[str]) -> States | None:
+        with self._on_behalf():
+            self._will_say("squeue", self._cluster.squeue())
+        alive = super().still_alive(job_ids)
+        with self._on_behalf():
+            self._cluster.advance(SACCT_S)
+        return alive
+
+
+# One study
+
+
+def apart(shape: Shape, given: argparse.Namespace) -> Measured:
+    """A study in a process of its own; raises SystemExit where it fails."""
+    options = [f"--slots={given.slots}", f"--folder={given.folder.resolve()}"]
+    command = [sys.executable, "-m", "benchmarks.slurm_scale", "--here", "--studies", str(shape), *options]
+    start = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    wall_s = time.perf_counter() - start
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\nexited with {done.returncode}")
+    values = json.loads(done.stdout.splitlines()[-1])
+    phases = [Phase(**phase) for phase in values["phases"]]
+    return Measured(**{**values, "shape": shape, "phases": phases, "wall_s": wall_s})
+
+
+def study(shape: Shape, slots: int, folder: Path) -> Measured:
+    """What `run` does, step by step, on a simulated cluster."""
+    from rich.console import Console
+
+    from orchestrator.config import Source
+    from orchestrator.launchers import choose
+    from orchestrator.launchers.slurm.launcher import SlurmLauncher
+    from orchestrator.launchers.slurm.make import policy, sbatch_options
+    from orchestrator.objective import Objective
+    from orchestrator.plan import make_plan
+    from orchestrator.progress import PlainProgress
+    from orchestrator.settings import SlurmSettings
+    from orchestrator.store import StudyFolder, StudyRecord, held
+    from orchestrator.study import Study, by_trial
+    from orchestrator.table import make_table
+    from sweeps.grid import GridSweeper
+    from trainers.machine import Machine
+
+    place = folder / f"{shape.runs}-{time.time_ns()}"
+    place.mkdir(parents=True)
+    on_behalf, host = OnBehalf(), Machine.here()
+    phases = Phases(on_behalf)
+    phases.end("start")
+    overrides = [f"beta=range(1,{shape.runs + 1})", f"output_root={place}", "tracking=disabled", "launcher=slurm"]
+    overrides += ["launcher.target=benchmarks.noop:train", "launcher.preload=[]"]
+    overrides += [f"launcher.runs_per_job={shape.runs_per_job}", f"launcher.max_submitted={shape.max_submitted}"]
+    plan = make_plan(overrides, sweep=True, source=Source(), machine=host)
+    settings = plan.settings.launcher
+    assert isinstance(settings, SlurmSettings)
+    phases.end("plan")
+    store = StudyFolder(plan.root)
+    store.root.mkdir(parents=True)
+    space = {key: list(values) for key, values in plan.space.items()}
+    ids = [run.run_id for run in plan.runs]
+    record = StudyRecord(plan.name, plan.identity, "", "", space, plan.settings.model_dump(), {}, ids, {})
+    store.create(record, plan.runs)
+    phases.end("write the specs")
+    by_number = by_trial(store.specs(record))
+    phases.end("read the specs")
+    cluster = Cluster(slots)
+    scheduler = SimulatedSlurm(sbatch_options(settings), cluster, on_behalf, place / "bin")
+
+    def sleep(seconds: float) -> None:
+        with on_behalf():
+            cluster.advance(seconds)
+
+    launcher = SlurmLauncher(
+        store.root, policy(settings, store.root, host), scheduler, clock=lambda: cluster.now, sleep=sleep
+    )
+    objective = Objective("eval/reward_accuracy", "maximize")
+    with held(store) as still_held, (place / "log.txt").open("w") as log:
+        going_on = Study(
+            store,
+            by_number,
+            sweeper=GridSweeper(record.space),
+            launcher=launcher,
+            objective=objective,
+            observer=PlainProgress(Console(file=log, width=200), store, shape.runs, launcher.capacity),
+            retry=lambda spec, result: choose.retry(settings, spec, result),
+            still_held=still_held,
+        )
+        going_on.carry_out()
+        phases.end("loop")
+        table = make_table(by_number, going_on.results, list(record.space), objective)
+        table.write(store)
+        Console(file=log, width=200).print(table.rich(200)[0])
+    phases.end("table")
+    shutil.rmtree(place)
+    gaps = [after - before for before, after in itertools.pairwise(scheduler.sacct_at)] or [0.0]
+    return Measured(
+        shape=shape,
+        completed=sum(result.status == "completed" for result in going_on.results.values()),
+        wall_s=sum(phase.wall_s for phase in phases.ended),
+        cpu_s=sum(phase.cpu_s for phase in phases.ended),
+        peak_rss_mb=phases.ended[-1].peak_rss_mb,
+        simulation_cpu_s=on_behalf.cpu_s,
+        simulation_wall_s=on_behalf.wall_s,
+        simulated_min=cluster.now / 60,
+        calls=dict(scheduler.calls),
+        sacct_gap_s=(min(gaps), statistics.fmean(gaps), max(gaps)),
+        phases=phases.ended,
+    )
+
+
+class Phases:
+    """What each part of the controller's work takes, without the simulation."""
+
+    def __init__(self, on_behalf: OnBehalf) -> None:
+        self.ended: list[Phase] = []
+        self._on_behalf, self._peak = on_behalf, Peak(os.getpid())
+        # Of the CPU time the process' start is the first phase'.
+        self._cpu_s, self._wall_s = 0.0, time.perf_counter()
+
+    def end(self, name: str) -> None:
+        self._peak.look()
+        cpu_s = time.process_time() - self._on_behalf.cpu_s
+        wall_s = time.perf_counter() - self._on_behalf.wall_s
+        self.ended.append(Phase(name, wall_s - self._wall_s, cpu_s - self._cpu_s, self._peak.rss_mb))
+        self._cpu_s, self._wall_s = cpu_s, wall_s
+
+
+# The report
+
+
+def render(measured: Sequence[Measured], slots: int) -> str:
+    host = machine()
+    header = ["runs", "a job", "jobs at most", "completed", "CPU s", "CPU ms a run", "in the loop", "peak RSS MB"]
+    header += ["simulated min", "sacct", "sacct a min", "s between", "squeue", "sbatch", "wall s", "simulation CPU s"]
+    most = [one for one in measured if one.shape.runs == max(other.shape.runs for other in measured)]
+    held = all(one.cpu_ms_per_run < BAR_CPU_MS and one.peak_rss_mb < BAR_RSS_MB for one in most)
+    rates = [one.sacct_a_min for one in measured]
+    columns = [f"{one.shape.runs}, {one.shape.runs_per_job} a job, {one.shape.max_submitted}" for one in measured]
+    parts = [
+        (phases[0].name, *(f"{phase.cpu_s:.2f} ({phase.peak_rss_mb:.0f})" for phase in phases))
+        for phases in zip(*(one.phases for one in measured), strict=True)
+    ]
+    return (
+        "# The controller's own cost on a cluster\n\n"
+        f"{host['date']}: {host['cpu']}, {host['cores']} cores. Slurm is simulated: {slots} jobs go on at a time; a "
+        f"run takes {RUN_S[0]:g} to {RUN_S[1]:g} s; a job begins {START_S[0]:g} to {START_S[1]:g} s after it was "
+        f"submitted where there is room; sbatch takes {SBATCH_S:g} s and {SBATCH_TASK_S * 1000:g} ms a task, sacct "
+        f"{SACCT_S:g} s and {SACCT_TASK_S * 1000:g} ms a task. The launcher looks every 30 s, its default; "
+        "500 jobs at most are its default, too.\n\n"
+        "CPU time is the controller's alone, from the start of its process, plan and table included. What the "
+        "simulation does on behalf of the cluster and its jobs (events, beats, results) is the last column, and no "
+        "part of it; the memory is the whole process', the simulation's included.\n\n"
+        + markdown(header, [row(one) for one in measured])
+        + "\nCPU seconds of each phase, and in brackets the process' peak of memory in MB up to its end:\n\n"
+        + markdown(["phase", *columns], parts)
+        + f"\nBar: under {BAR_CPU_MS} ms a run and {BAR_RSS_MB} MB at {most[0].shape.runs} runs: "
+        + ("held. " if held else "missed. ")
+        + "As many sacct a minute whatever the number of runs: "
+        + ("held.\n" if max(rates) < 1.1 * min(rates) else "missed.\n")
+    )
+
+
+def row(one: Measured) -> Sequence[object]:
+    loop = next(phase.cpu_s for phase in one.phases if phase.name == "loop")
+    return (
+        one.shape.runs,
+        one.shape.runs_per_job,
+        one.shape.max_submitted,
+        one.completed,
+        f"{one.cpu_s:.2f}",
+        f"{one.cpu_ms_per_run:.1f}",
+        f"{loop / one.shape.runs * 1000:.1f}",
+        f"{one.peak_rss_mb:.0f}",
+        f"{one.simulated_min:.1f}",
+        one.calls["sacct"],
+        f"{one.sacct_a_min:.2f}",
+        f"{one.sacct_gap_s[0]:.0f} to {one.sacct_gap_s[2]:.0f}",
+        one.calls.get("squeue", 0),
+        one.calls["sbatch"],
+        f"{one.wall_s:.0f}",
+        f"{one.simulation_cpu_s:.1f}",
+    )
+
+
+if __name__ == "__main__":
+    main()
