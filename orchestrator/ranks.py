@@ -9,7 +9,6 @@ Exits 0 where all ranks ended as agreed, completed or asked to stop, because tor
 exits otherwise; 1 failed; 2, 4, 5 as the worker does. How the run ended is in its result.
 """
 
-import argparse
 import contextlib
 import dataclasses
 import faulthandler
@@ -23,10 +22,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from orchestrator import ledger, worker
-from orchestrator.attempts import RunFolderBusy, attempts_made
+from orchestrator.attempts import attempts_made
 from orchestrator.reporter import last_metrics
 from orchestrator.retries import adjusted
-from orchestrator.worker import BUSY, NO_RUN, TRAIN, UNWRITTEN
+from orchestrator.worker import NO_RUN, TRAIN, say
 from trainers.distributed import RankLost, World
 from trainers.files import write_whole
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec
@@ -82,15 +81,7 @@ def _be_first(run_dir: Path, target: str, world: World, notice_patience_s: float
             result = train(spec, reporter)
         return errors.explain(result)
 
-    try:
-        result = worker.carry_out(run_dir, train_and_tell)
-    except FileNotFoundError as error:
-        return _say(NO_RUN, error)
-    except RunFolderBusy as error:
-        return _say(BUSY, error)
-    except OSError as error:
-        return _say(UNWRITTEN, f"the result is lost: {error}")
-    return 1 if result.status == "failed" else 0
+    return worker.exit_code(lambda: 1 if worker.carry_out(run_dir, train_and_tell).status == "failed" else 0)
 
 
 def _be_another(run_dir: Path, target: str, rank: int) -> int:
@@ -99,7 +90,7 @@ def _be_another(run_dir: Path, target: str, rank: int) -> int:
         path.unlink(missing_ok=True)
         spec = adjusted(RunSpec.read(run_dir))
     except OSError as problem:
-        return _say(NO_RUN, problem)
+        return say(NO_RUN, problem)
     known = RunResult.read(spec.folder)
     if known is not None and known.status == "completed":  # the first rank leaves it as it is, and will not come
         return 0
@@ -120,7 +111,7 @@ def _be_another(run_dir: Path, target: str, rank: int) -> int:
         try:
             write_whole(path, error + "\n")
         except OSError as problem:
-            _say(1, f"{error} ({path} cannot be written: {problem})")
+            say(1, f"{error} ({path} cannot be written: {problem})")
     return 1
 
 
@@ -188,18 +179,9 @@ def _written(path: Path) -> int | None:
         return None
 
 
-def _say(code: int, what: object) -> int:
-    print(what, file=sys.stderr, flush=True)
-    return code
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.ranks", description="Be one rank of a run.")
-    parser.add_argument("run_dir", type=Path, help="the run's folder, with its spec.json")
-    parser.add_argument("--train", default=TRAIN, metavar="MODULE:FUNCTION", help="what trains (%(default)s)")
-    given = parser.parse_args(arguments)
-    return run(given.run_dir, given.train)
+    return worker.command_line(run, "orchestrator.ranks", "Be one rank of a run.", arguments)
 
 
 if __name__ == "__main__":

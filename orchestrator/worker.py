@@ -164,29 +164,42 @@ def _persistently(write: Callable[[], None]) -> None:
 
 def run(run_dir: Path, target: str = TRAIN) -> int:
     """Carry out a run as this process's only work; the exit code."""
+    return exit_code(lambda: EXIT_CODES[carry_out(run_dir, load_train(target)).status])
+
+
+def exit_code(work: Callable[[], int]) -> int:
+    """What `work` returns, or the code for what kept a run from being carried out, which is told."""
     try:
-        return EXIT_CODES[carry_out(run_dir, load_train(target)).status]
+        return work()
     except FileNotFoundError as error:
-        return _say(NO_RUN, error)
+        return say(NO_RUN, error)
     except RunFolderBusy as error:
-        return _say(BUSY, error)
+        return say(BUSY, error)
     except OSError as error:
-        return _say(UNWRITTEN, f"the result is lost: {error}")
+        return say(UNWRITTEN, f"the result is lost: {error}")
 
 
-def _say(code: int, what: Any) -> int:
+def say(code: int, what: object) -> int:
+    """Tell on stderr, should anybody listen, why the exit code is this one."""
     with contextlib.suppress(OSError):
         print(what, file=sys.stderr, flush=True)
     return code
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m orchestrator.worker", description="Carry out one run.")
+def command_line(
+    work: Callable[[Path, str], int], name: str, description: str, arguments: Sequence[str] | None = None
+) -> int:
+    """Parse RUN_DIR and --train of the program `name`, and do its work."""
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     parser.add_argument("run_dir", type=Path, help="the run's folder, with its spec.json")
     parser.add_argument("--train", default=TRAIN, metavar="MODULE:FUNCTION", help="what trains (%(default)s)")
     given = parser.parse_args(arguments)
-    return run(given.run_dir, given.train)
+    return work(given.run_dir, given.train)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    return command_line(run, "orchestrator.worker", "Carry out one run.", arguments)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Submits a study's controller as a job of the cluster: launcher.controller=slurm; its program is controller_job.py."""
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import BadCommand
 from orchestrator.launchers.slurm.batches import jobs_folder
-from orchestrator.launchers.slurm.make import environment, keep_code, sbatch_options
+from orchestrator.launchers.slurm.make import environment, keep_code, python, sbatch_options
 from orchestrator.launchers.slurm.scheduler import (
     NoAnswer,
     NotNow,
@@ -59,8 +58,7 @@ def submit(settings: SlurmSettings, root: Path) -> tuple[str, bool]:
                 *checked(settings.setup),
             ],
         }
-        python = settings.python or shlex.quote(sys.executable)
-        command = f"{python} -u -m {PROGRAM} {shlex.quote(str(root.absolute()))}"
+        command = f"{python(settings)} -u -m {PROGRAM} {shlex.quote(str(root.absolute()))}"
         return submit_command(folder, parameters, command, None), True
     except (NoAnswer, NotNow, Refused, OSError) as error:
         raise BadCommand([f"launcher.controller=slurm: the controller could not be submitted: {error}"]) from error

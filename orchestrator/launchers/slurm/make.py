@@ -57,7 +57,7 @@ def policy(settings: SlurmSettings, root: Path, machine: Machine) -> Policy:
         max_submitted=settings.max_submitted or _room(settings, machine),
         max_array=settings.max_array or max_array(settings),
         poll_s=settings.poll_s,
-        python=settings.python or shlex.quote(sys.executable),
+        python=python(settings),
         environment=environment(settings, root),
         bad_node_after=settings.bad_node_after,
         lost_after_s=max(LEAST_LOST_S, 4 * settings.poll_s),
@@ -135,9 +135,18 @@ def code_of(settings: SlurmSettings, root: Path) -> Path:
 
 
 def environment(settings: SlurmSettings, root: Path) -> dict[str, str]:
-    """What the jobs' shells export: where to import from. Keys and tokens reach them as Slurm passes them on."""
+    """What the jobs' shells export: where to import from. Keys and tokens reach them as Slurm passes them on.
+
+    Python would look first where a job was submitted from, which may be a checkout that has been edited since.
+    """
     entries = [str(code_of(settings, root)), str(Path.cwd()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    return {"PYTHONPATH": os.pathsep.join(dict.fromkeys(entry for entry in entries if entry))}
+    path = os.pathsep.join(dict.fromkeys(entry for entry in entries if entry))
+    return {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+
+
+def python(settings: SlurmSettings) -> str:
+    """The interpreter of jobs, as a shell takes it."""
+    return settings.python or shlex.quote(sys.executable)
 
 
 def keep_code(settings: SlurmSettings, root: Path) -> None:
@@ -178,8 +187,7 @@ def preview(settings: SlurmSettings, root: Path, specs: Sequence[RunSpec]) -> li
         tasks = [[spec.run_id] for spec in alike[:: settings.runs_per_job][:most]]
         given = allocation(settings, needed)
         batch = Batch(jobs_folder(root) / "TOKEN", f"{root.name}-TOKEN", 0.0, tasks, {}, given)
-        python = settings.python or shlex.quote(sys.executable)
-        request = request_for(batch, needed, given, python, environment(settings, root))
+        request = request_for(batch, needed, given, python(settings), environment(settings, root))
         texts.append((len(alike), sbatch_text(request, sbatch_options(settings))))
     return texts
 

@@ -111,6 +111,7 @@ def test_a_study_that_keeps_its_code_imports_that_first(tmp_path: Path, monkeypa
     monkeypatch.delenv("PYTHONPATH", raising=False)
     made = environment(settings(snapshot=True), tmp_path)
     assert made["PYTHONPATH"].split(os.pathsep)[0] == str(tmp_path / "code")
+    assert made["PYTHONSAFEPATH"] == "1"
 
 
 def test_code_is_not_kept_unless_that_is_wanted(tmp_path: Path) -> None:
