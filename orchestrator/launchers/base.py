@@ -1,13 +1,14 @@
-"""The contract that every launcher keeps, and that `tests/contracts/test_launchers.py` holds each one to.
+"""The contract that `tests/contracts/test_launchers.py` holds each launcher to, and what their jobs have in common.
 
 launcher.submit([spec]) -> [job];  launcher.wait(1.0);  job.done() -> True;  job.result() -> RunResult(...)
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from trainers.spec import RunResult, RunSpec, Status
+from trainers.spec import RunResult, RunSpec
 
 
 class Job(Protocol):
@@ -80,35 +81,61 @@ class Launcher(Protocol):
         """Give back what the launcher holds. Unless it `outlives`, nothing that it started goes on."""
 
 
-class Unstarted:
-    """The job of a run that could not be started."""
+class JobBase(ABC):
+    """What jobs have in common: it is over with its outcome, which whoever carries it out sets."""
 
-    def __init__(self, spec: RunSpec, error: OSError) -> None:
-        self.spec, self._error = spec, error
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.outcome: RunResult | None = None
+        self.cancelled = False
 
     @property
+    @abstractmethod
     def id(self) -> str:
-        """There is no job."""
-        return f"none-{self.spec.run_id}"
-
-    @property
-    def state(self) -> str:
-        """Over before it began."""
-        return ""
+        """Name of the job where it runs."""
 
     @property
     def log_path(self) -> Path:
         """The run's own."""
         return self.spec.folder.log
 
+    @property
+    def state(self) -> str:
+        """Its folder tells."""
+        return ""
+
     def done(self) -> bool:
-        """From the start."""
-        return True
+        """Whether nothing more is to come of it."""
+        return self.outcome is not None
 
     def result(self) -> RunResult:
-        """Failed, with the reason."""
-        status: Status = "failed"
-        return RunResult(self.spec.run_id, status, self.spec.params, error=f"could not start: {self._error}")
+        """How it ended, once `done()`."""
+        if self.outcome is None:
+            raise RuntimeError(f"{self.id} ({self.spec.run_id}) is not done")
+        return self.outcome
 
     def cancel(self, *, at_once: bool = False) -> None:
-        """Nothing is there to cancel."""
+        """Ask the run to save a checkpoint and stop; `at_once` ends it. Nothing where it is over."""
+        if self.outcome is None:
+            self.cancelled = True
+            self._stop(at_once)
+
+    @abstractmethod
+    def _stop(self, at_once: bool) -> None:
+        """How to, called only while it is not over."""
+
+
+class Unstarted(JobBase):
+    """The job of a run that could not be started: over before it began."""
+
+    def __init__(self, spec: RunSpec, error: OSError) -> None:
+        super().__init__(spec)
+        self.outcome = RunResult(spec.run_id, "failed", spec.params, error=f"could not start: {error}")
+
+    @property
+    def id(self) -> str:
+        """There is no job."""
+        return f"none-{self.spec.run_id}"
+
+    def _stop(self, at_once: bool) -> None:
+        """Nothing is there to stop."""

@@ -1,53 +1,27 @@
 """Carries out runs in the controller's own process, one after another: for debuggers, and for tests."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.attempts import RunFolderBusy, attempts_made, make_ready
-from orchestrator.launchers.base import Job, Unstarted
+from orchestrator.launchers.base import Job, JobBase, Unstarted
 from orchestrator.worker import TRAIN, carry_out, load_train
 from trainers.spec import RunResult, RunSpec
 
 
-class InlineJob:
-    """A run that begins when its launcher is waited for."""
+class InlineJob(JobBase):
+    """A run that begins when its launcher is waited for; what it prints goes to the terminal, not to its log."""
 
     def __init__(self, spec: RunSpec) -> None:
-        self.spec = spec
-        self.outcome: RunResult | None = None
+        super().__init__(spec)
         self.under_way = False
-        self.cancelled = False
 
     @property
     def id(self) -> str:
         """All inline jobs share one process."""
         return f"inline-{self.spec.run_id}"
 
-    @property
-    def log_path(self) -> Path:
-        """Where a log would be; what the run printed went to the terminal."""
-        return self.spec.folder.log
-
-    @property
-    def state(self) -> str:
-        """Its folder tells."""
-        return ""
-
-    def done(self) -> bool:
-        """Whether it has been carried out."""
-        return self.outcome is not None
-
-    def result(self) -> RunResult:
-        """How it ended, once `done()`."""
-        if self.outcome is None:
-            raise RuntimeError(f"{self.id} is not done")
-        return self.outcome
-
-    def cancel(self, *, at_once: bool = False) -> None:
+    def _stop(self, at_once: bool) -> None:
         """Ask the run to stop through its folder; `at_once`, from a signal's handler, interrupts it where it is."""
-        if self.done():
-            return
-        self.cancelled = True
         if not self.under_way:
             self.outcome = _cancelled(self.spec)
         elif at_once:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from orchestrator.attempts import attempts_made, last_lines, leave_behind, make_ready
-from orchestrator.launchers.base import Job, Unstarted
+from orchestrator.launchers.base import Job, JobBase, Unstarted
 from orchestrator.launchers.fork_server import Begin, Begun, Ended, Stop, command
 from orchestrator.reporter import last_metrics
 from orchestrator.worker import BUSY, TRAIN, UNWRITTEN
@@ -29,51 +29,28 @@ _CLOSE_PATIENCE_S = 5.0
 _CAUSES: Mapping[int, Cause] = {BUSY: "busy", UNWRITTEN: "disk_full", -signal.SIGKILL: "killed"}
 
 
-class LocalJob:
+class LocalJob(JobBase):
     """A run in a process of this machine; `pid` is None until it has begun."""
 
     def __init__(
         self, number: int, spec: RunSpec, slot: int, earlier_attempts: int, stop: Callable[[bool], None]
     ) -> None:
-        self.number, self.spec, self.slot = number, spec, slot
+        super().__init__(spec)
+        self.number, self.slot = number, slot
         self.earlier_attempts = earlier_attempts
         self.log_began = size(spec.folder.log)
         self.pid: int | None = None
         self.began = time.monotonic()
-        self.cancelled = False
-        self.outcome: RunResult | None = None
-        self._stop = stop
+        self._tell_server = stop
 
     @property
     def id(self) -> str:
         """Number of the job in its launcher."""
         return f"local-{self.number}"
 
-    @property
-    def log_path(self) -> Path:
-        """What the run wrote to stdout and stderr."""
-        return self.spec.folder.log
-
-    @property
-    def state(self) -> str:
-        """Its folder tells."""
-        return ""
-
-    def done(self) -> bool:
-        """Whether its process is gone and its result is known."""
-        return self.outcome is not None
-
-    def result(self) -> RunResult:
-        """How it ended, once `done()`."""
-        if self.outcome is None:
-            raise RuntimeError(f"{self.id} ({self.spec.run_id}) is not done")
-        return self.outcome
-
-    def cancel(self, *, at_once: bool = False) -> None:
+    def _stop(self, at_once: bool) -> None:
         """SIGTERM and, after the launcher's grace_s, SIGKILL; `at_once` the latter alone."""
-        if self.outcome is None:
-            self.cancelled = True
-            self._stop(at_once)
+        self._tell_server(at_once)
 
 
 class LocalLauncher:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made, count_attempt, leave_behind, make_ready, tail
-from orchestrator.launchers.base import Job, Unstarted
+from orchestrator.launchers.base import Job, JobBase, Unstarted
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Allocation, Batch, TaskNote
 from orchestrator.launchers.slurm.nodes import NodeWatch, hardware
@@ -70,13 +70,12 @@ class Policy:
     lost_after_s: float = 120.0
 
 
-class SlurmJob:
-    """One run's part in a job."""
+class SlurmJob(JobBase):
+    """One run's part in a job, whose own output lies with its batch."""
 
     def __init__(self, spec: RunSpec, task: "_Task", cancel: Callable[["SlurmJob", bool], None]) -> None:
-        self.spec, self.task = spec, task
-        self.outcome: RunResult | None = None
-        self.cancelled = False
+        super().__init__(spec)
+        self.task = task
         self._cancel = cancel
 
     @property
@@ -85,30 +84,13 @@ class SlurmJob:
         return f"{self.task.batch.job_id or '?'}_{self.task.index}"
 
     @property
-    def log_path(self) -> Path:
-        """What the run printed; the job's own output lies with its batch."""
-        return self.spec.folder.log
-
-    @property
     def state(self) -> str:
         """Why it has not begun, as far as that is known."""
         return self.task.told() if self.outcome is None else ""
 
-    def done(self) -> bool:
-        """Whether nothing more is to come of this job for the run."""
-        return self.outcome is not None
-
-    def result(self) -> RunResult:
-        """How it ended, once `done()`."""
-        if self.outcome is None:
-            raise RuntimeError(f"{self.id} ({self.spec.run_id}) is not done")
-        return self.outcome
-
-    def cancel(self, *, at_once: bool = False) -> None:
+    def _stop(self, at_once: bool) -> None:
         """Take it out of the queue, or have it save a checkpoint; `at_once` ends it."""
-        if self.outcome is None:
-            self.cancelled = True
-            self._cancel(self, at_once)
+        self._cancel(self, at_once)
 
 
 @dataclass

@@ -12,29 +12,27 @@ import sys
 import time
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 from orchestrator.attempts import make_ready
-from orchestrator.launchers.base import Job, Unstarted
+from orchestrator.launchers.base import Job, JobBase, Unstarted
 from orchestrator.launchers.fork_server import Ended
 from orchestrator.launchers.local import outcome, run_environment, size
 from orchestrator.launchers.slurm.batches import Allocation, touch
-from trainers.spec import RunResult, RunSpec
+from trainers.spec import RunSpec
 
 _PR_SET_PDEATHSIG = 1
 _DEAF_TO = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
 _FIRST_PORT, _PORTS = 20000, 20000
 
 
-class TorchrunJob:
-    """A run of several processes."""
+class TorchrunJob(JobBase):
+    """A run of several processes, which print to one log."""
 
     def __init__(self, spec: RunSpec, process: subprocess.Popen[bytes], earlier_attempts: int, slot: int) -> None:
-        self.spec, self.slot, self.earlier_attempts = spec, slot, earlier_attempts
+        super().__init__(spec)
+        self.slot, self.earlier_attempts = slot, earlier_attempts
         self.log_began = size(spec.folder.log)
         self.began = time.monotonic()
-        self.cancelled = False
-        self.outcome: RunResult | None = None
         self.process = process
         self.kill_at: float | None = None
 
@@ -43,34 +41,12 @@ class TorchrunJob:
         """The number of torchrun's process."""
         return f"torchrun-{self.process.pid}"
 
-    @property
-    def log_path(self) -> Path:
-        """What all processes print."""
-        return self.spec.folder.log
-
-    @property
-    def state(self) -> str:
-        """Its folder tells."""
-        return ""
-
-    def done(self) -> bool:
-        """Whether all its processes are gone."""
-        return self.outcome is not None
-
-    def result(self) -> RunResult:
-        """How it ended, once `done()`."""
-        if self.outcome is None:
-            raise RuntimeError(f"{self.id} is not done")
-        return self.outcome
-
-    def cancel(self, *, at_once: bool = False) -> None:
+    def _stop(self, at_once: bool) -> None:
         """Ask through its folder."""
-        if self.outcome is None:
-            self.cancelled = True
-            if at_once:
-                self.kill()
-            else:
-                touch(self.spec.folder.stop)
+        if at_once:
+            self.kill()
+        else:
+            touch(self.spec.folder.stop)
 
     def kill(self) -> None:
         """All of its processes."""
