@@ -12,17 +12,16 @@ import shlex
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made, count_attempt, leave_behind, make_ready, tail
-from orchestrator.launchers.base import Job, JobBase, Unstarted
+from orchestrator.launchers.base import Job, Unstarted
 from orchestrator.launchers.slurm import batches
-from orchestrator.launchers.slurm.batches import Allocation, Batch, TaskNote
+from orchestrator.launchers.slurm.batches import Allocation, Batch
+from orchestrator.launchers.slurm.jobs import SLOWEST_POLL_S, Policy, SentBatch, SlurmJob, Task, UnderWay
 from orchestrator.launchers.slurm.nodes import NodeWatch, hardware
 from orchestrator.launchers.slurm.place import CAUSES
 from orchestrator.launchers.slurm.scheduler import (
-    REST,
     SETUP_FAILED,
     NoAnswer,
     NotNow,
@@ -35,132 +34,17 @@ from orchestrator.launchers.slurm.scheduler import (
 from orchestrator.reporter import last_metrics
 from orchestrator.resources import Resources
 from orchestrator.retries import memory_times
-from orchestrator.wording import count, one_line
+from orchestrator.wording import count
 from trainers.spec import Cause, RunFolder, RunResult, RunSpec, Status
 
-# While the scheduler does not answer it is asked less and less, down to this many seconds.
-SLOWEST_POLL_S = 300.0
 # How long sbatch may still be under way after its controller died.
 SUBMISSION_S = 60.0
 # Jobs that wait are asked for their reasons once in so many polls.
 REASONS_EVERY = 20
 # What a job is called for a moment by accounting when slurmctld queues it again.
 PASSING = frozenset({"NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REQUEUED", "REVOKED"})
-MOST_RELEASES = 3
 HELD = "launch failed requeued held"
 ALLOCATION = "orchestrator.launchers.slurm.allocation"
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How jobs are made and watched; the same for all runs of a study."""
-
-    name: str
-    # What a run gets, and how its job carries it out.
-    resources: Callable[[RunSpec], Resources]
-    allocation: Callable[[Resources], Allocation]
-    runs_per_job: int
-    max_submitted: int
-    max_array: int
-    poll_s: float
-    python: str
-    environment: Mapping[str, str]
-    bad_node_after: int | None = None
-    # Of a task that the scheduler does not know, and not heard of for so long, nothing is expected any more.
-    lost_after_s: float = 120.0
-
-
-class SlurmJob(JobBase):
-    """One run's part in a job, whose own output lies with its batch."""
-
-    def __init__(self, spec: RunSpec, task: "_Task", cancel: Callable[["SlurmJob", bool], None]) -> None:
-        super().__init__(spec)
-        self.task = task
-        self._cancel = cancel
-
-    @property
-    def id(self) -> str:
-        """As Slurm calls the job: 17_3."""
-        return f"{self.task.batch.job_id or '?'}_{self.task.index}"
-
-    @property
-    def state(self) -> str:
-        """Why it has not begun, as far as that is known."""
-        return self.task.told() if self.outcome is None else ""
-
-    def _stop(self, at_once: bool) -> None:
-        """Take it out of the queue, or have it save a checkpoint; `at_once` ends it."""
-        self._cancel(self, at_once)
-
-
-@dataclass
-class _Sent:
-    """A batch, and the id under which it runs, None until that is known."""
-
-    batch: Batch
-    request: Request | None
-    job_id: str | None = None
-    tasks: list["_Task"] = field(default_factory=list)
-    # When to submit it, or to look for it where that is unclear.
-    due: float = 0.0
-    pause_s: float = 0.0
-    unclear_since: float | None = None
-    why: str = "being submitted"
-
-    @property
-    def open(self) -> list["_Task"]:
-        """Those of which a run has not ended."""
-        return [task for task in self.tasks if task.open]
-
-    @property
-    def present(self) -> list["_Task"]:
-        """Those that the scheduler may still have."""
-        return [task for task in self.tasks if task.open or not task.gone]
-
-
-class _Task:
-    """A task of a batch with the runs it carries out."""
-
-    def __init__(self, batch: _Sent, index: int, now: float) -> None:
-        self.batch, self.index = batch, index
-        self.jobs: list[SlurmJob] = []
-        self.state: State | None = None
-        self.begun = False
-        self.node = ""
-        # When it was last seen alive, and how often in a row the scheduler said that it is over.
-        self.last_seen = now
-        self.said_over = 0
-        # Whether the scheduler has done with it: until then it counts as one of those that may be queued.
-        self.gone = False
-        # How often Slurm held it because a node failed to start it.
-        self.released = 0
-        self.unwanted = False
-        # How often in a row it was seen to wait, with nothing left to do.
-        self.idle = 0
-        # By this controller from an earlier one.
-        self.adopted = False
-        # When its note was last seen to change, and how often in a row slurmctld did not know it.
-        self.last_note = now
-        self.unknown = 0
-        self.note: TaskNote | None = None
-        self.note_stamp = (0, 0, 0)
-
-    @property
-    def open(self) -> bool:
-        return any(job.outcome is None for job in self.jobs)
-
-    def stopped(self) -> bool:
-        """Whether the study's owner wants it to end."""
-        return self.batch.batch.stop.exists() or self.batch.batch.stop_task(self.index).exists()
-
-    def told(self) -> str:
-        """For people."""
-        if self.batch.job_id is None:
-            return self.batch.why
-        if self.state is not None and self.state.waiting:
-            reason = f" ({self.state.reason})" if self.state.reason not in ("", "None") else ""
-            return f"{self.state.word.lower()}{reason}"
-        return "" if self.begun and not (self.adopted and self.note is None) else "submitted"
 
 
 class SlurmLauncher:
@@ -180,16 +64,13 @@ class SlurmLauncher:
         """`root` is the study's folder; `clock` and `sleep` are the simulation's where there is one."""
         self._root, self._policy, self._scheduler = root, policy, scheduler
         self._clock, self._sleep = clock, sleep
-        self._sent: list[_Sent] = []
+        self._under_way = UnderWay(clock)
         self._nodes = NodeWatch(policy.bad_node_after)
-        self._news: list[str] = []
         # Tasks to be taken from the scheduler together: each scancel is work for it.
-        self._unwanted: list[_Task] = []
+        self._unwanted: list[Task] = []
         self._cancel_due = 0.0
         self._uncancelled = False
-        self._ended = False
         self._polls = 0
-        self._next_poll = 0.0
         self._silent_since: float | None = None
         self._pause_s = policy.poll_s
 
@@ -201,17 +82,16 @@ class SlurmLauncher:
     @property
     def free(self) -> int:
         """Runs that fit in the jobs that may still be submitted."""
-        present = sum(len(sent.present) for sent in self._sent)
-        return max(0, self._policy.max_submitted - present) * self._policy.runs_per_job
+        return max(0, self._policy.max_submitted - len(self._under_way.present)) * self._policy.runs_per_job
 
     @property
     def unsent(self) -> int:
         """Runs whose jobs the scheduler has not taken yet."""
-        return sum(len(task.jobs) for sent in self._sent if sent.job_id is None for task in sent.open)
+        return sum(len(task.jobs) for sent in self._under_way.unsent for task in sent.open)
 
     def news(self) -> list[str]:
         """What people should know, once."""
-        news, self._news = self._news, []
+        news, self._under_way.news = self._under_way.news, []
         return news
 
     # Submission
@@ -235,7 +115,7 @@ class SlurmLauncher:
                     jobs |= {job.spec.run_id: job for job in made}
                 except OSError as error:
                     jobs |= {spec.run_id: Unstarted(spec, error) for spec in some}
-        self._ended = self._ended or any(job.done() for job in jobs.values())
+        self._under_way.some_ended = self._under_way.some_ended or any(job.done() for job in jobs.values())
         return [jobs[spec.run_id] for spec in specs]
 
     def _by_resources(self, specs: Sequence[RunSpec]) -> Mapping[Resources, list[RunSpec]]:
@@ -255,25 +135,25 @@ class SlurmLauncher:
         allocation = self._policy.allocation(resources)
         made = {spec.run_id: attempts[spec.run_id] for spec in specs}
         batch = batches.create(self._root, self._policy.name, tasks, made, allocation)
-        sent = _Sent(batch, self._request(batch, resources, allocation))
+        sent = SentBatch(batch, self._request(batch, resources, allocation))
         jobs = self._jobs(sent, {spec.run_id: spec for spec in specs})
-        self._sent.append(sent)
+        self._under_way.batches.append(sent)
         self._send(sent)
         return jobs
 
     def _request(self, batch: Batch, resources: Resources, allocation: Allocation) -> Request:
         return request_for(batch, resources, allocation, self._policy.python, self._policy.environment)
 
-    def _jobs(self, sent: _Sent, specs: Mapping[str, RunSpec]) -> list[SlurmJob]:
+    def _jobs(self, sent: SentBatch, specs: Mapping[str, RunSpec]) -> list[SlurmJob]:
         jobs = []
         for index, run_ids in enumerate(sent.batch.tasks):
-            task = _Task(sent, index, self._clock())
+            task = Task(sent, index, self._clock())
             task.jobs = [SlurmJob(specs[run_id], task, self._cancel) for run_id in run_ids if run_id in specs]
             sent.tasks.append(task)
             jobs += task.jobs
         return jobs
 
-    def _send(self, sent: _Sent) -> NotNow | None:
+    def _send(self, sent: SentBatch) -> NotNow | None:
         """Submit; what cannot be submitted now is tried again later, unless it is refused for good."""
         assert sent.request is not None
         try:
@@ -287,13 +167,13 @@ class SlurmLauncher:
             return error
         return None
 
-    def _split(self, sent: _Sent) -> NotNow | None:
+    def _split(self, sent: SentBatch) -> NotNow | None:
         """Two arrays of half the size, since a limit on queued jobs refuses an array as a whole.
 
         Where the first half has no room the second is not even tried: the limit may stay full for hours.
         """
         middle = len(sent.tasks) // 2
-        self._close_batch(sent)
+        self._under_way.close(sent)
         refused: NotNow | None = None
         for tasks in (sent.tasks[:middle], sent.tasks[middle:]):
             try:
@@ -301,60 +181,60 @@ class SlurmLauncher:
             except OSError as error:
                 self._fail(tasks, f"could not start: {error}")
                 continue
-            self._sent.append(half)
+            self._under_way.batches.append(half)
             if refused is not None:
                 self._put_off(half, refused)
             else:
                 refused = self._send(half)
         return refused
 
-    def _remade(self, sent: _Sent, tasks: Sequence[_Task]) -> _Sent:
+    def _remade(self, sent: SentBatch, tasks: Sequence[Task]) -> SentBatch:
         """A batch of some of another's tasks."""
         assert sent.request is not None
         old = sent.batch
         run_ids = [old.tasks[task.index] for task in tasks]
         batch = batches.create(self._root, self._policy.name, run_ids, old.attempts, old.allocation)
-        made = _Sent(batch, self._request(batch, sent.request.resources, old.allocation))
+        made = SentBatch(batch, self._request(batch, sent.request.resources, old.allocation))
         for index, task in enumerate(tasks):
-            task.batch, task.index = made, index
+            task.sent, task.index = made, index
             made.tasks.append(task)
         return made
 
-    def _submitted(self, sent: _Sent, job_id: str) -> None:
+    def _submitted(self, sent: SentBatch, job_id: str) -> None:
         sent.job_id, sent.unclear_since = job_id, None
         with contextlib.suppress(OSError):  # then it is found again by its name
             sent.batch.note_submitted(job_id)
         for task in sent.tasks:
             task.last_seen = self._clock()
         runs = sum(len(task.jobs) for task in sent.tasks)
-        self._say(f"{count(runs, 'run')} submitted as job {job_id}")
-        self._next_poll = min(self._next_poll, self._clock() + self._policy.poll_s)
+        self._under_way.say(f"{count(runs, 'run')} submitted as job {job_id}")
+        self._under_way.poll_within(self._policy.poll_s)
 
-    def _put_off(self, sent: _Sent, error: NotNow) -> None:
+    def _put_off(self, sent: SentBatch, error: NotNow) -> None:
         sent.pause_s = min(max(self._policy.poll_s, sent.pause_s * 2), SLOWEST_POLL_S)
         sent.due = self._clock() + sent.pause_s
         if error.unclear and sent.unclear_since is None:
             sent.unclear_since = self._clock()
         if not sent.why.endswith(str(error)):
             hint = " (launcher.max_submitted keeps below such a limit)" if error.limit else ""
-            self._say(f"not submitted yet, will be tried again: {error}{hint}")
+            self._under_way.say(f"not submitted yet, will be tried again: {error}{hint}")
         sent.why = f"not submitted yet: {error}"
 
-    def _give_up(self, sent: _Sent, why: str) -> None:
+    def _give_up(self, sent: SentBatch, why: str) -> None:
         self._fail(sent.open, f"could not start: {why}")
-        self._close_batch(sent)
+        self._under_way.close(sent)
         # Should it be there all the same, it has nothing to do.
         batches.touch(sent.batch.stop)
 
-    def _fail(self, tasks: Sequence[_Task], why: str) -> None:
-        for job in (job for task in tasks for job in task.jobs if job.outcome is None):
+    def _fail(self, tasks: Sequence[Task], why: str) -> None:
+        for job in (job for task in tasks for job in task.open_jobs):
             attempts = attempts_made(job.spec.folder)
             job.outcome = RunResult(job.spec.run_id, "failed", job.spec.params, attempts=attempts, error=why)
             leave_behind(job.outcome, job.spec.folder)
-        self._ended = True
+        self._under_way.some_ended = True
 
     def _submit_what_waits(self) -> None:
-        for sent in [sent for sent in self._sent if sent.job_id is None and sent.due <= self._clock()]:
+        for sent in [sent for sent in self._under_way.unsent if sent.due <= self._clock()]:
             if sent.unclear_since is not None:
                 self._look_for(sent)
             elif all(job.cancelled for task in sent.open for job in task.jobs):
@@ -363,11 +243,11 @@ class SlurmLauncher:
                 refused = self._send(sent)
                 if refused is not None and refused.limit:
                     # What there is no room for now there is no room for twice.
-                    for other in [other for other in self._sent if other.job_id is None]:
+                    for other in self._under_way.unsent:
                         other.due = max(other.due, self._clock() + self._policy.poll_s)
                     return
 
-    def _look_for(self, sent: _Sent) -> None:
+    def _look_for(self, sent: SentBatch) -> None:
         """Whether a submission whose answer was lost has been accepted."""
         assert sent.unclear_since is not None
         try:
@@ -392,7 +272,7 @@ class SlurmLauncher:
         wanted = {spec.run_id: spec for spec in specs}
         found: dict[str, SlurmJob] = {}
         for batch in batches.open_batches(self._root):
-            sent = _Sent(batch, None, batch.job_id(), why="looking for its job")
+            sent = SentBatch(batch, None, batch.job_id(), why="looking for its job")
             jobs = self._jobs(sent, wanted)
             if not jobs:
                 continue
@@ -404,19 +284,19 @@ class SlurmLauncher:
             for task in sent.tasks:
                 # Whether it has begun is not known: its folders are looked at as if it had.
                 task.begun = task.adopted = True
-            self._sent.append(sent)
+            self._under_way.batches.append(sent)
             for job in jobs:  # of a run that was tried again, the newest counts
                 older = found.get(job.spec.run_id)
                 if older is not None:
                     older.task.jobs.remove(older)
                 found[job.spec.run_id] = job
-        self._next_poll = 0.0
+        self._under_way.next_poll = 0.0
         self._take_over_unsubmitted()
         return [job for job in found.values() if job.outcome is None]
 
     def _take_over_unsubmitted(self) -> None:
         """Of batches without an id, find those that were submitted all the same; the others are submitted no more."""
-        unknown = [sent for sent in self._sent if sent.job_id is None]
+        unknown = self._under_way.unsent
         while unknown:
             try:
                 found = self._scheduler.find([sent.batch.name for sent in unknown])
@@ -434,10 +314,10 @@ class SlurmLauncher:
             if unknown:
                 self._sleep(min(1.0, self._policy.poll_s))
 
-    def _forget(self, sent: _Sent) -> None:
+    def _forget(self, sent: SentBatch) -> None:
         """A batch that never reached the scheduler: its runs are submitted anew by whoever wants them."""
         self._withdraw(sent.tasks)
-        self._close_batch(sent)
+        self._under_way.close(sent)
         batches.touch(sent.batch.stop)
 
     # Watching
@@ -445,21 +325,21 @@ class SlurmLauncher:
     def wait(self, timeout_s: float) -> None:
         """Sleep until a run ends, a job makes room for another, or the time is over; ask the scheduler when due."""
         until = self._clock() + timeout_s
-        while not self._ended and self._sent:
+        while not self._under_way.some_ended and self._under_way.batches:
             self._scancel()
             self._submit_what_waits()
-            if self._clock() >= self._next_poll:
+            if self._clock() >= self._under_way.next_poll:
                 self.poll()
                 continue
             if self._clock() >= until:
                 break
-            left = min(until, self._next_poll) - self._clock()
+            left = min(until, self._under_way.next_poll) - self._clock()
             self._sleep(max(0.0, left))
-        self._ended = False
+        self._under_way.some_ended = False
 
     def poll(self) -> None:
         """Look at all jobs: one question to the scheduler, and the folders of those that are under way."""
-        ids = [sent.job_id for sent in self._sent if sent.job_id is not None]
+        ids = [sent.job_id for sent in self._under_way.batches if sent.job_id is not None]
         states: States | None = None
         if ids:
             try:
@@ -467,11 +347,11 @@ class SlurmLauncher:
                 self._heard()
             except NoAnswer as error:
                 self._unheard(error)
-        doubtful: list[_Task] = []
-        for sent in self._sent:
+        doubtful: list[Task] = []
+        for sent in self._under_way.batches:
             if sent.job_id is not None:
                 for task in sent.present:
-                    known = None if states is None else said_of(task, states)
+                    known = None if states is None else task.said(states)
                     if task.open and self._look(task, known, answered=states is not None):
                         doubtful.append(task)
                     if not task.open:
@@ -480,13 +360,13 @@ class SlurmLauncher:
         if states is not None and self._polls % REASONS_EVERY == 1:
             doubtful += self._ask_again()
         self._bury(doubtful)
-        for sent in [sent for sent in self._sent if not sent.open]:
+        for sent in [sent for sent in self._under_way.batches if not sent.open]:
             batches.touch(sent.batch.closed)
             if not sent.present:
-                self._sent.remove(sent)
-        self._next_poll = self._clock() + self._pause_s
+                self._under_way.batches.remove(sent)
+        self._under_way.next_poll = self._clock() + self._pause_s
 
-    def _ask_again(self) -> list[_Task]:
+    def _ask_again(self) -> list[Task]:
         """Ask slurmctld itself about what waits or is silent: accounting tells no reasons, and forgets nothing.
 
         A slurmctld that crashed may have lost a job that accounting goes on to call pending or running. Returns the
@@ -495,57 +375,55 @@ class SlurmLauncher:
         now = self._clock()
         unsure = [
             task
-            for sent in self._sent
-            for task in sent.open
-            if sent.job_id is not None
-            and ((task.state is not None and task.state.waiting) or now - task.last_note > self._policy.lost_after_s)
+            for task in self._under_way.open
+            if task.sent.job_id is not None and (task.waiting or now - task.last_note > self._policy.lost_after_s)
         ]
-        ids = sorted({task.batch.job_id for task in unsure if task.batch.job_id is not None})
+        ids = sorted({task.sent.job_id for task in unsure if task.sent.job_id is not None})
         told = self._scheduler.still_alive(ids) if ids else None
         if told is None:
             return []
         for task in unsure:
-            state = said_of(task, told)
+            state = task.said(told)
             task.unknown = 0 if state is not None else task.unknown + 1
             task.state = state or task.state
         self._release([task for task in unsure if task.state is not None and HELD in task.state.reason])
         return [task for task in unsure if task.unknown > 1]
 
-    def _release(self, held: Sequence[_Task]) -> None:
+    def _release(self, held: Sequence[Task]) -> None:
         for task in held:
             task.released += 1
-        hopeless = [task for task in held if task.released > MOST_RELEASES]
+        hopeless = [task for task in held if task.hopeless]
         # They are taken from the queue, and their runs submitted again.
         self._unwanted += hopeless
-        some = [task for task in held if task.released <= MOST_RELEASES]
+        some = [task for task in held if not task.hopeless]
         if some:
-            self._scheduler.release([f"{task.batch.job_id}_{task.index}" for task in some])
-            self._say(f"{count(len(some), 'job')} that a node failed to start held by Slurm, and released")
+            self._scheduler.release([f"{task.sent.job_id}_{task.index}" for task in some])
+            self._under_way.say(f"{count(len(some), 'job')} that a node failed to start held by Slurm, and released")
 
     def _heard(self) -> None:
         if self._silent_since is not None:
-            self._say(f"Slurm answers again, after {self._clock() - self._silent_since:.0f} s")
+            self._under_way.say(f"Slurm answers again, after {self._clock() - self._silent_since:.0f} s")
         self._silent_since, self._pause_s = None, self._policy.poll_s
 
     def _unheard(self, error: NoAnswer) -> None:
         if self._silent_since is None:
             self._silent_since = self._clock()
-            self._say(f"Slurm does not answer; jobs go on, and their folders are watched ({error})")
+            self._under_way.say(f"Slurm does not answer; jobs go on, and their folders are watched ({error})")
         self._pause_s = min(self._pause_s * 2, max(SLOWEST_POLL_S, self._policy.poll_s))
 
-    def _look(self, task: _Task, state: State | None, *, answered: bool) -> bool:
+    def _look(self, task: Task, state: State | None, *, answered: bool) -> bool:
         """Take what its folders tell of a task; whether it may be dead."""
         now = self._clock()
         if answered:
-            task.state = _with_reason(state, task.state)
+            task.hear(state)
         if state is not None and state.waiting:
             task.last_seen, task.said_over = now, 0
-            if task.begun and self._read_note(task):
+            if task.begun and task.read_note():
                 self._take_results(task)
             return False
         if state is not None and state.node:
             task.node = state.node
-        if self._read_note(task):
+        if task.read_note():
             task.begun, task.last_seen, task.last_note = True, now, now
         self._take_results(task)
         if not task.open:
@@ -559,7 +437,7 @@ class SlurmLauncher:
         # Where nobody answers nothing can be concluded: it may be waiting still.
         return answered and now - task.last_seen > self._policy.lost_after_s
 
-    def _see_off(self, task: _Task, state: State | None) -> None:
+    def _see_off(self, task: Task, state: State | None) -> None:
         """Whether a job whose runs have all ended has left the scheduler too."""
         silent = self._clock() - task.last_seen > self._policy.lost_after_s
         task.idle = task.idle + 1 if task.jobs and state is not None and state.waiting else 0
@@ -567,65 +445,45 @@ class SlurmLauncher:
             self._take_out(task)
         # Accounting may not have heard yet of a job that is over already.
         task.gone = (state is not None and not state.alive) or silent
-        self._ended = self._ended or task.gone
+        self._under_way.some_ended = self._under_way.some_ended or task.gone
 
-    def _take_out(self, task: _Task) -> None:
+    def _take_out(self, task: Task) -> None:
         """Queued again after its last run had ended, a job has nothing left to do."""
         if not task.unwanted:
             task.unwanted = True
             self._unwanted.append(task)
 
-    def _read_note(self, task: _Task) -> bool:
-        """Whether the task has written since the last time."""
-        path = task.batch.batch.task(task.index)
-        try:
-            status = path.stat()
-        except OSError:
-            return False
-        # A file that is written anew has another inode, also within a tick of a coarse clock.
-        stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if stamp == task.note_stamp:
-            return False
-        note = TaskNote.read(path)
-        if note is None:  # as while it is being replaced
-            return False
-        task.note_stamp, task.note = stamp, note
-        if task.note is not None and not task.node:
-            task.node = task.note.host
-        return True
-
-    def _take_results(self, task: _Task) -> None:
+    def _take_results(self, task: Task) -> None:
         """Results that stand: those of runs that have completed, and of those that the job has done with."""
         over = set(task.note.over) if task.note is not None else set()
         left = task.note is not None and task.note.state == "over"
-        for job in [job for job in task.jobs if job.outcome is None]:
+        for job in task.open_jobs:
             run_id = job.spec.run_id
             if not (run_id in over or left or task.note is None):
                 continue
             result = RunResult.read(job.spec.folder)
             if result is None:
                 continue
-            fresh = result.attempts > task.batch.batch.attempts.get(run_id, 0)
+            fresh = result.attempts > task.sent.batch.attempts.get(run_id, 0)
             # A run that was not wanted any more has been cancelled without an attempt.
             if result.status == "completed" or (run_id in over and (fresh or result.status == "cancelled")):
                 self._settle(job, result)
 
-    def _bury(self, tasks: Sequence[_Task]) -> None:
+    def _bury(self, tasks: Sequence[Task]) -> None:
         """Tasks that seem to be dead: make sure that Slurm has not queued them again, then say how their runs ended."""
         if not tasks:
             return
-        ids = sorted({task.batch.job_id for task in tasks if task.batch.job_id is not None})
+        ids = sorted({task.sent.job_id for task in tasks if task.sent.job_id is not None})
         alive = self._scheduler.still_alive(ids)
         for task in tasks:
-            assert task.batch.job_id is not None
-            state = None if alive is None else said_of(task, alive)
+            state = None if alive is None else task.said(alive)
             if state is not None and state.alive:
                 task.state, task.last_seen, task.said_over = state, self._clock(), 0
                 continue
             if alive is None and (task.state is None or task.state.word in PASSING):
                 continue  # slurmctld may have queued it again, and is not there to say so
             self._take_results(task)
-            for job in [job for job in task.jobs if job.outcome is None]:
+            for job in task.open_jobs:
                 self._settle(job, self._obituary(job))
 
     def _obituary(self, job: SlurmJob) -> RunResult:
@@ -636,7 +494,7 @@ class SlurmLauncher:
             error = task.note.errors[spec.run_id]
             return RunResult(spec.run_id, "failed", spec.params, error=error, cause="error")
         known = RunResult.read(spec.folder)
-        earlier = task.batch.batch.attempts.get(spec.run_id, 0)
+        earlier = task.sent.batch.attempts.get(spec.run_id, 0)
         told = known is not None and known.attempts > earlier and not self._died_since(spec, known)
         # An end that was asked for without a cause is for the scheduler to explain, and so is one that it caused.
         explained = known is not None and (known.cause is not None or job.cancelled) and word != "CANCELLED"
@@ -655,9 +513,9 @@ class SlurmLauncher:
         leave_behind(result, spec.folder)
         return result
 
-    def _another_began(self, task: _Task) -> bool:
+    def _another_began(self, task: Task) -> bool:
         """Whether the job came as far as to begin one of its runs."""
-        batch = task.batch.batch
+        batch = task.sent.batch
         return any(
             attempts_made(RunFolder(batch.run_dir(run_id))) > batch.attempts.get(run_id, 0)
             for run_id in batch.tasks[task.index]
@@ -671,11 +529,11 @@ class SlurmLauncher:
         except (RunFolderBusy, OSError):
             return attempts_made(spec.folder) + 1
 
-    def _last_words(self, task: _Task) -> str:
+    def _last_words(self, task: Task) -> str:
         """The end of what a job printed that did not get as far as to say anything else."""
         if task.note is not None:
             return ""
-        printed = sorted(task.batch.batch.folder.glob(f"{task.batch.job_id}_{task.index}_*.out"))
+        printed = sorted(task.sent.batch.folder.glob(f"{task.sent.job_id}_{task.index}_*.out"))
         words = tail(printed[0]) if printed else ""
         return f"; its output ({printed[0]}) ends: {words}" if words else ""
 
@@ -685,7 +543,7 @@ class SlurmLauncher:
 
     def _cause(self, job: SlurmJob, word: str) -> Cause | None:
         note = job.task.note
-        if job.task.released > MOST_RELEASES:
+        if job.task.hopeless:
             return "node_failure"
         if word in CAUSES:
             return CAUSES[word]
@@ -703,11 +561,11 @@ class SlurmLauncher:
             result = dataclasses.replace(result, cause="node_failure")
             leave_behind(result, job.spec.folder)
         job.outcome = result
-        self._ended = True
+        self._under_way.some_ended = True
         node = job.task.node
         if self._nodes.note(node, result):
-            self._say(f"node {node} is avoided from now on: run after run has failed there")
-            waiting = {t.batch.job_id for s in self._sent for t in s.open if t.state is not None and t.state.waiting}
+            self._under_way.say(f"node {node} is avoided from now on: run after run has failed there")
+            waiting = {task.sent.job_id for task in self._under_way.open if task.waiting}
             self._scheduler.avoid(sorted(filter(None, waiting)), sorted(self._nodes.bad))
 
     # The end
@@ -717,23 +575,21 @@ class SlurmLauncher:
         task = job.task
         batches.touch(job.spec.folder.stop)
         if all(other.cancelled or other.done() for other in task.jobs):
-            batches.touch(task.batch.batch.stop_task(task.index))
-            waiting = task.state is not None and task.state.waiting
-            if not task.begun or (task.adopted and task.note is None) or waiting or at_once:
+            batches.touch(task.sent.batch.stop_task(task.index))
+            if not task.begun or (task.adopted and task.note is None) or task.waiting or at_once:
                 self._unwanted.append(task)
                 self._cancel_due = self._clock()
-        self._next_poll = min(self._next_poll, self._clock() + min(1.0, self._policy.poll_s))
+        self._under_way.poll_within(min(1.0, self._policy.poll_s))
 
     def _scancel(self) -> None:
         """Take from the scheduler what is not wanted any more, an array at a time."""
         if not self._unwanted or self._clock() < self._cancel_due:
             return
         unwanted, self._unwanted = self._unwanted, []
-        by_batch: dict[int, list[_Task]] = defaultdict(list)
+        by_batch: dict[SentBatch, list[Task]] = defaultdict(list)
         for task in unwanted:
-            by_batch[id(task.batch)].append(task)
-        for tasks in by_batch.values():
-            sent = tasks[0].batch
+            by_batch[task.sent].append(task)
+        for sent, tasks in by_batch.items():
             if sent.job_id is None:
                 if sent.unclear_since is None:
                     self._withdraw(tasks)
@@ -747,38 +603,30 @@ class SlurmLauncher:
                 self._uncancelled = False
             except NoAnswer as error:
                 if not self._uncancelled:
-                    self._say(f"not cancelled yet, will be tried again: {error}")
+                    self._under_way.say(f"not cancelled yet, will be tried again: {error}")
                 self._uncancelled = True
                 self._unwanted += tasks
         self._cancel_due = self._clock() + self._policy.poll_s
 
-    def _withdraw(self, tasks: Sequence[_Task]) -> None:
+    def _withdraw(self, tasks: Sequence[Task]) -> None:
         """Tasks of a batch that was not submitted yet."""
-        for job in (job for task in tasks for job in task.jobs if job.outcome is None):
+        for job in (job for task in tasks for job in task.open_jobs):
             job.outcome = RunResult(job.spec.run_id, "cancelled", job.spec.params, error="never submitted")
-        self._ended = True
-        if tasks and not tasks[0].batch.open:
-            self._close_batch(tasks[0].batch)
+        self._under_way.some_ended = True
+        if tasks and not tasks[0].sent.open:
+            self._under_way.close(tasks[0].sent)
 
     def close(self) -> None:
         """Leave the jobs as they are, but for those that were cancelled, and those that have nothing left to do."""
-        over = [sent.job_id for sent in self._sent if sent.job_id is not None and not sent.open]
+        over = [sent.job_id for sent in self._under_way.batches if sent.job_id is not None and not sent.open]
         queued = (self._scheduler.still_alive(over) if over else None) or {}
-        for task in [task for sent in self._sent for task in sent.present if not task.open and sent.job_id]:
-            state = said_of(task, queued)
+        for task in [task for task in self._under_way.present if not task.open and task.sent.job_id]:
+            state = task.said(queued)
             if task.jobs and state is not None and state.waiting:
                 self._take_out(task)
         self._cancel_due = 0.0
         self._scancel()
-        self._sent.clear()
-
-    def _close_batch(self, sent: _Sent) -> None:
-        batches.touch(sent.batch.closed)
-        with contextlib.suppress(ValueError):
-            self._sent.remove(sent)
-
-    def _say(self, text: str) -> None:
-        self._news.append(one_line(text))
+        self._under_way.batches.clear()
 
 
 def _ended_how(state: State | None, node: str) -> str:
@@ -788,25 +636,6 @@ def _ended_how(state: State | None, node: str) -> str:
         return f"is not known to Slurm any more, and left no result{where}"
     how = f" by signal {state.signal}" if state.signal else ""
     return f"ended as {state.word}{how}{where}"
-
-
-def _with_reason(state: State | None, before: State | None) -> State | None:
-    """sacct does not tell why a job waits: what squeue told stays until it begins."""
-    if state is None or before is None or not (state.waiting and before.waiting) or state.reason:
-        return state
-    return dataclasses.replace(state, reason=before.reason)
-
-
-def said_of(task: _Task, states: States) -> State | None:
-    """What the scheduler says of a task, None where it means another job, or none."""
-    assert task.batch.job_id is not None
-    return find_state(states, task.batch.job_id, task.index, task.batch.batch.name)
-
-
-def find_state(states: States, job_id: str, index: int, name: str) -> State | None:
-    """The state of a task of the job that has this id and this name too."""
-    state = states.get((job_id, index), states.get((job_id, REST)))
-    return state if state is None or state.name in (None, name) else None
 
 
 def request_for(

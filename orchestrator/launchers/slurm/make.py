@@ -12,7 +12,8 @@ from pathlib import Path
 
 from orchestrator.launchers.machine import slots
 from orchestrator.launchers.slurm.batches import Allocation, Batch, jobs_folder
-from orchestrator.launchers.slurm.launcher import Policy, SlurmLauncher, request_for
+from orchestrator.launchers.slurm.jobs import Policy
+from orchestrator.launchers.slurm.launcher import SlurmLauncher, request_for
 from orchestrator.launchers.slurm.local_cluster import LocalCluster
 from orchestrator.launchers.slurm.scheduler import (
     NoAnswer,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Batch
-from orchestrator.launchers.slurm.launcher import find_state
+from orchestrator.launchers.slurm.jobs import find_state
 from orchestrator.launchers.slurm.make import scheduler
 from orchestrator.launchers.slurm.scheduler import NoAnswer, SbatchOptions, Scheduler, Slurm, State, States
 from orchestrator.settings import SlurmSettings

@@ -15,7 +15,8 @@ from orchestrator.attempts import alone_in, attempts_made, count_attempt
 from orchestrator.launchers.base import Job
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Allocation, TaskNote, TaskState
-from orchestrator.launchers.slurm.launcher import Policy, SlurmJob, SlurmLauncher
+from orchestrator.launchers.slurm.jobs import Policy, SlurmJob
+from orchestrator.launchers.slurm.launcher import SlurmLauncher
 from orchestrator.launchers.slurm.scheduler import NotNow, Refused, State
 from orchestrator.resources import Resources
 from orchestrator.retries import NO_RETRIES
@@ -72,7 +73,7 @@ class Cluster:
     ) -> None:
         """What the job says of itself; every note is newer than the one before, however fast the test."""
         assert isinstance(job, SlurmJob)
-        path = job.task.batch.batch.task(job.task.index)
+        path = job.task.sent.batch.task(job.task.index)
         TaskNote(state, job.id, host, 0.0, [other.spec.run_id for other in over], cause).write(path)
         self._notes += 1
         os.utime(path, (self._notes, self._notes))
@@ -391,7 +392,7 @@ def test_a_note_written_within_a_tick_of_the_file_systems_clock_is_read(cluster:
     cluster.run(job)
     polls(launcher)
     assert isinstance(job, SlurmJob)
-    path = job.task.batch.batch.task(job.task.index)
+    path = job.task.sent.batch.task(job.task.index)
     before = path.stat()
     cluster.end(job, "failed", "error", "ValueError: no such thing")
     cluster.scheduler.silent = True

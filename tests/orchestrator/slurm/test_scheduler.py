@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Allocation
-from orchestrator.launchers.slurm.launcher import find_state, request_for
+from orchestrator.launchers.slurm.jobs import find_state
+from orchestrator.launchers.slurm.launcher import request_for
 from orchestrator.launchers.slurm.scheduler import (
     REST,
     NoAnswer,
