@@ -14,15 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orchestrator.attempts import RunFolderBusy, alone_in, attempts_made, count_attempt, leave_behind, make_ready, tail
+from orchestrator.attempts import attempts_made, leave_behind, make_ready
 from orchestrator.launchers.base import Job, Unstarted
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Allocation, Batch
 from orchestrator.launchers.slurm.jobs import SLOWEST_POLL_S, Policy, SentBatch, SlurmJob, Task, UnderWay
 from orchestrator.launchers.slurm.nodes import NodeWatch, hardware
-from orchestrator.launchers.slurm.place import CAUSES
+from orchestrator.launchers.slurm.obituaries import obituary
 from orchestrator.launchers.slurm.scheduler import (
-    SETUP_FAILED,
     NoAnswer,
     NotNow,
     Refused,
@@ -31,11 +30,10 @@ from orchestrator.launchers.slurm.scheduler import (
     State,
     States,
 )
-from orchestrator.reporter import last_metrics
 from orchestrator.resources import Resources
 from orchestrator.retries import memory_times
 from orchestrator.wording import count
-from trainers.spec import Cause, RunFolder, RunResult, RunSpec, Status
+from trainers.spec import RunResult, RunSpec
 
 # How long sbatch may still be under way after its controller died.
 SUBMISSION_S = 60.0
@@ -484,77 +482,7 @@ class SlurmLauncher:
                 continue  # slurmctld may have queued it again, and is not there to say so
             self._take_results(task)
             for job in task.open_jobs:
-                self._settle(job, self._obituary(job))
-
-    def _obituary(self, job: SlurmJob) -> RunResult:
-        """How a run ended whose job is gone: by the result that it left, or by what the scheduler says of the job."""
-        task, spec = job.task, job.spec
-        word = task.state.word if task.state is not None else ""
-        if task.note is not None and spec.run_id in task.note.errors:
-            error = task.note.errors[spec.run_id]
-            return RunResult(spec.run_id, "failed", spec.params, error=error, cause="error")
-        known = RunResult.read(spec.folder)
-        earlier = task.sent.batch.attempts.get(spec.run_id, 0)
-        told = known is not None and known.attempts > earlier and not self._died_since(spec, known)
-        # An end that was asked for without a cause is for the scheduler to explain, and so is one that it caused.
-        explained = known is not None and (known.cause is not None or job.cancelled) and word != "CANCELLED"
-        if known is not None and told and (known.status != "cancelled" or explained):
-            return known
-        cause = self._cause(job, word)
-        status: Status = "cancelled" if cause is None else "failed"
-        steps, metrics = last_metrics(spec.folder)
-        error = f"its job {job.id} {_ended_how(task.state, task.node)}{self._last_words(task)}"
-        made = attempts_made(spec.folder)
-        if made == earlier and task.note is not None and self._another_began(task):
-            # Its turn in the job had not come: the job's end is none of its own.
-            return RunResult(spec.run_id, status, spec.params, metrics, steps, 0.0, made, error, cause=cause)
-        attempt = made if made > earlier else self._count(spec)
-        result = RunResult(spec.run_id, status, spec.params, metrics, steps, 0.0, attempt, error, cause=cause)
-        leave_behind(result, spec.folder)
-        return result
-
-    def _another_began(self, task: Task) -> bool:
-        """Whether the job came as far as to begin one of its runs."""
-        batch = task.sent.batch
-        return any(
-            attempts_made(RunFolder(batch.run_dir(run_id))) > batch.attempts.get(run_id, 0)
-            for run_id in batch.tasks[task.index]
-        )
-
-    def _count(self, spec: RunSpec) -> int:
-        """A job that died before our program began has made an attempt too, or it would go on like that for ever."""
-        try:
-            with alone_in(spec.folder) as lock:
-                return count_attempt(lock, spec.folder)
-        except (RunFolderBusy, OSError):
-            return attempts_made(spec.folder) + 1
-
-    def _last_words(self, task: Task) -> str:
-        """The end of what a job printed that did not get as far as to say anything else."""
-        if task.note is not None:
-            return ""
-        printed = sorted(task.sent.batch.folder.glob(f"{task.sent.job_id}_{task.index}_*.out"))
-        words = tail(printed[0]) if printed else ""
-        return f"; its output ({printed[0]}) ends: {words}" if words else ""
-
-    def _died_since(self, spec: RunSpec, known: RunResult) -> bool:
-        """Whether an attempt has begun after the one that the result is of."""
-        return attempts_made(spec.folder) > known.attempts
-
-    def _cause(self, job: SlurmJob, word: str) -> Cause | None:
-        note = job.task.note
-        if job.task.hopeless:
-            return "node_failure"
-        if word in CAUSES:
-            return CAUSES[word]
-        if job.cancelled or word == "CANCELLED" or job.task.stopped():
-            return None
-        if note is not None and note.state == "over" and note.cause is not None:
-            return note.cause
-        if word == "FAILED" and note is None and SETUP_FAILED in self._last_words(job.task):
-            return "error"
-        # What else fails before our own program has begun may be the node's fault, as where a file system is missing.
-        return "killed" if word == "FAILED" and note is not None else "lost"
+                self._settle(job, obituary(job))
 
     def _settle(self, job: SlurmJob, result: RunResult) -> None:
         if hardware(result) and result.cause == "error":
@@ -627,15 +555,6 @@ class SlurmLauncher:
         self._cancel_due = 0.0
         self._scancel()
         self._under_way.batches.clear()
-
-
-def _ended_how(state: State | None, node: str) -> str:
-    """ "ended as NODE_FAIL on node1"."""
-    where = f" on {node}" if node else ""
-    if state is None:
-        return f"is not known to Slurm any more, and left no result{where}"
-    how = f" by signal {state.signal}" if state.signal else ""
-    return f"ended as {state.word}{how}{where}"
 
 
 def request_for(
