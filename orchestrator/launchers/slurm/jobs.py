@@ -120,7 +120,7 @@ class Task:
 
     @property
     def open_jobs(self) -> list[SlurmJob]:
-        """Those of its runs that have not ended."""
+        """The jobs of those runs."""
         return [job for job in self.jobs if job.outcome is None]
 
     @property
@@ -190,17 +190,17 @@ class UnderWay:
 
     @property
     def unsent(self) -> list[SentBatch]:
-        """Those of which it is not known under which id they run, if they do."""
+        """The batches that have no id yet, as far as is known."""
         return [sent for sent in self.batches if sent.job_id is None]
 
     @property
     def open(self) -> list[Task]:
-        """Those of all tasks of which a run has not ended."""
+        """The tasks, of all batches, of which a run has not ended."""
         return [task for sent in self.batches for task in sent.open]
 
     @property
     def present(self) -> list[Task]:
-        """Those of all tasks that the scheduler may still have."""
+        """The tasks, of all batches, that the scheduler may still have."""
         return [task for sent in self.batches for task in sent.present]
 
     def say(self, text: str) -> None:

@@ -6,43 +6,28 @@ wait, and jobs that died. Each batch is written down before sbatch is asked, und
 controller that dies at any line leaves nothing that the next one cannot find.
 """
 
-import contextlib
 import dataclasses
-import shlex
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from orchestrator.attempts import attempts_made, leave_behind, make_ready
-from orchestrator.launchers.base import Job, Unstarted
+from orchestrator.attempts import leave_behind
+from orchestrator.launchers.base import Job
 from orchestrator.launchers.slurm import batches
-from orchestrator.launchers.slurm.batches import Allocation, Batch
 from orchestrator.launchers.slurm.jobs import SLOWEST_POLL_S, Policy, SentBatch, SlurmJob, Task, UnderWay
 from orchestrator.launchers.slurm.nodes import NodeWatch, hardware
 from orchestrator.launchers.slurm.obituaries import obituary
-from orchestrator.launchers.slurm.scheduler import (
-    NoAnswer,
-    NotNow,
-    Refused,
-    Request,
-    Scheduler,
-    State,
-    States,
-)
-from orchestrator.resources import Resources
-from orchestrator.retries import memory_times
+from orchestrator.launchers.slurm.scheduler import NoAnswer, Scheduler, State, States
+from orchestrator.launchers.slurm.submission import Submission
 from orchestrator.wording import count
 from trainers.spec import RunResult, RunSpec
 
-# How long sbatch may still be under way after its controller died.
-SUBMISSION_S = 60.0
 # Jobs that wait are asked for their reasons once in so many polls.
 REASONS_EVERY = 20
 # What a job is called for a moment by accounting when slurmctld queues it again.
 PASSING = frozenset({"NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "REQUEUED", "REVOKED"})
 HELD = "launch failed requeued held"
-ALLOCATION = "orchestrator.launchers.slurm.allocation"
 
 
 class SlurmLauncher:
@@ -63,6 +48,7 @@ class SlurmLauncher:
         self._root, self._policy, self._scheduler = root, policy, scheduler
         self._clock, self._sleep = clock, sleep
         self._under_way = UnderWay(clock)
+        self._submission = Submission(root, policy, scheduler, self._under_way, self._cancel)
         self._nodes = NodeWatch(policy.bad_node_after)
         # Tasks to be taken from the scheduler together: each scancel is work for it.
         self._unwanted: list[Task] = []
@@ -92,176 +78,9 @@ class SlurmLauncher:
         news, self._under_way.news = self._under_way.news, []
         return news
 
-    # Submission
-
     def submit(self, specs: Sequence[RunSpec]) -> list[Job]:
         """Submit the runs in arrays of alike jobs."""
-        jobs: dict[str, Job] = {}
-        attempts: dict[str, int] = {}
-        for spec in specs:
-            try:
-                attempts[spec.run_id] = make_ready(spec.folder)
-            except OSError as error:
-                jobs[spec.run_id] = Unstarted(spec, error)
-        ready = [spec for spec in specs if spec.run_id in attempts]
-        for resources, alike in self._by_resources(ready).items():
-            per_array = self._policy.runs_per_job * self._policy.max_array
-            for start in range(0, len(alike), per_array):
-                some = alike[start : start + per_array]
-                try:
-                    made = self._submit_array(some, resources, attempts)
-                    jobs |= {job.spec.run_id: job for job in made}
-                except OSError as error:
-                    jobs |= {spec.run_id: Unstarted(spec, error) for spec in some}
-        self._under_way.some_ended = self._under_way.some_ended or any(job.done() for job in jobs.values())
-        return [jobs[spec.run_id] for spec in specs]
-
-    def _by_resources(self, specs: Sequence[RunSpec]) -> Mapping[Resources, list[RunSpec]]:
-        alike: dict[Resources, list[RunSpec]] = defaultdict(list)
-        for spec in specs:
-            resources = self._policy.resources(spec)
-            if resources.mem_gb is not None:
-                resources = dataclasses.replace(resources, mem_gb=resources.mem_gb * memory_times(spec.folder))
-            alike[resources].append(spec)
-        return alike
-
-    def _submit_array(
-        self, specs: Sequence[RunSpec], resources: Resources, attempts: Mapping[str, int]
-    ) -> list[SlurmJob]:
-        size = self._policy.runs_per_job
-        tasks = [[spec.run_id for spec in specs[start : start + size]] for start in range(0, len(specs), size)]
-        allocation = self._policy.allocation(resources)
-        made = {spec.run_id: attempts[spec.run_id] for spec in specs}
-        batch = batches.create(self._root, self._policy.name, tasks, made, allocation)
-        sent = SentBatch(batch, self._request(batch, resources, allocation))
-        jobs = self._jobs(sent, {spec.run_id: spec for spec in specs})
-        self._under_way.batches.append(sent)
-        self._send(sent)
-        return jobs
-
-    def _request(self, batch: Batch, resources: Resources, allocation: Allocation) -> Request:
-        return request_for(batch, resources, allocation, self._policy.python, self._policy.environment)
-
-    def _jobs(self, sent: SentBatch, specs: Mapping[str, RunSpec]) -> list[SlurmJob]:
-        jobs = []
-        for index, run_ids in enumerate(sent.batch.tasks):
-            task = Task(sent, index, self._clock())
-            task.jobs = [SlurmJob(specs[run_id], task, self._cancel) for run_id in run_ids if run_id in specs]
-            sent.tasks.append(task)
-            jobs += task.jobs
-        return jobs
-
-    def _send(self, sent: SentBatch) -> NotNow | None:
-        """Submit; what cannot be submitted now is tried again later, unless it is refused for good."""
-        assert sent.request is not None
-        try:
-            self._submitted(sent, self._scheduler.submit(sent.request))
-        except Refused as error:
-            self._give_up(sent, f"sbatch: {error}")
-        except NotNow as error:
-            if error.limit and len(sent.tasks) > 1:
-                return self._split(sent)
-            self._put_off(sent, error)
-            return error
-        return None
-
-    def _split(self, sent: SentBatch) -> NotNow | None:
-        """Two arrays of half the size, since a limit on queued jobs refuses an array as a whole.
-
-        Where the first half has no room the second is not even tried: the limit may stay full for hours.
-        """
-        middle = len(sent.tasks) // 2
-        self._under_way.close(sent)
-        refused: NotNow | None = None
-        for tasks in (sent.tasks[:middle], sent.tasks[middle:]):
-            try:
-                half = self._remade(sent, tasks)
-            except OSError as error:
-                self._fail(tasks, f"could not start: {error}")
-                continue
-            self._under_way.batches.append(half)
-            if refused is not None:
-                self._put_off(half, refused)
-            else:
-                refused = self._send(half)
-        return refused
-
-    def _remade(self, sent: SentBatch, tasks: Sequence[Task]) -> SentBatch:
-        """A batch of some of another's tasks."""
-        assert sent.request is not None
-        old = sent.batch
-        run_ids = [old.tasks[task.index] for task in tasks]
-        batch = batches.create(self._root, self._policy.name, run_ids, old.attempts, old.allocation)
-        made = SentBatch(batch, self._request(batch, sent.request.resources, old.allocation))
-        for index, task in enumerate(tasks):
-            task.sent, task.index = made, index
-            made.tasks.append(task)
-        return made
-
-    def _submitted(self, sent: SentBatch, job_id: str) -> None:
-        sent.job_id, sent.unclear_since = job_id, None
-        with contextlib.suppress(OSError):  # then it is found again by its name
-            sent.batch.note_submitted(job_id)
-        for task in sent.tasks:
-            task.last_seen = self._clock()
-        runs = sum(len(task.jobs) for task in sent.tasks)
-        self._under_way.say(f"{count(runs, 'run')} submitted as job {job_id}")
-        self._under_way.poll_within(self._policy.poll_s)
-
-    def _put_off(self, sent: SentBatch, error: NotNow) -> None:
-        sent.pause_s = min(max(self._policy.poll_s, sent.pause_s * 2), SLOWEST_POLL_S)
-        sent.due = self._clock() + sent.pause_s
-        if error.unclear and sent.unclear_since is None:
-            sent.unclear_since = self._clock()
-        if not sent.why.endswith(str(error)):
-            hint = " (launcher.max_submitted keeps below such a limit)" if error.limit else ""
-            self._under_way.say(f"not submitted yet, will be tried again: {error}{hint}")
-        sent.why = f"not submitted yet: {error}"
-
-    def _give_up(self, sent: SentBatch, why: str) -> None:
-        self._fail(sent.open, f"could not start: {why}")
-        self._under_way.close(sent)
-        # Should it be there all the same, it has nothing to do.
-        batches.touch(sent.batch.stop)
-
-    def _fail(self, tasks: Sequence[Task], why: str) -> None:
-        for job in (job for task in tasks for job in task.open_jobs):
-            attempts = attempts_made(job.spec.folder)
-            job.outcome = RunResult(job.spec.run_id, "failed", job.spec.params, attempts=attempts, error=why)
-            leave_behind(job.outcome, job.spec.folder)
-        self._under_way.some_ended = True
-
-    def _submit_what_waits(self) -> None:
-        for sent in [sent for sent in self._under_way.unsent if sent.due <= self._clock()]:
-            if sent.unclear_since is not None:
-                self._look_for(sent)
-            elif all(job.cancelled for task in sent.open for job in task.jobs):
-                self._withdraw(sent.open)
-            else:
-                refused = self._send(sent)
-                if refused is not None and refused.limit:
-                    # What there is no room for now there is no room for twice.
-                    for other in self._under_way.unsent:
-                        other.due = max(other.due, self._clock() + self._policy.poll_s)
-                    return
-
-    def _look_for(self, sent: SentBatch) -> None:
-        """Whether a submission whose answer was lost has been accepted."""
-        assert sent.unclear_since is not None
-        try:
-            found = self._scheduler.find([sent.batch.name])
-        except NoAnswer:
-            sent.due = self._clock() + sent.pause_s
-            return
-        if sent.batch.name in found:
-            self._submitted(sent, found[sent.batch.name])
-        elif self._clock() - sent.unclear_since < min(SUBMISSION_S, 10 * self._policy.poll_s):
-            sent.due = self._clock() + self._policy.poll_s
-        elif sent.request is None or all(job.cancelled for task in sent.open for job in task.jobs):
-            self._forget(sent)
-        else:
-            sent.unclear_since = None
-            self._send(sent)
+        return self._submission.submit(specs)
 
     # What an earlier controller left
 
@@ -271,7 +90,7 @@ class SlurmLauncher:
         found: dict[str, SlurmJob] = {}
         for batch in batches.open_batches(self._root):
             sent = SentBatch(batch, None, batch.job_id(), why="looking for its job")
-            jobs = self._jobs(sent, wanted)
+            jobs = self._submission.jobs_of(sent, wanted)
             if not jobs:
                 continue
             if sent.job_id is None:
@@ -289,34 +108,8 @@ class SlurmLauncher:
                     older.task.jobs.remove(older)
                 found[job.spec.run_id] = job
         self._under_way.next_poll = 0.0
-        self._take_over_unsubmitted()
+        self._submission.take_over(self._sleep)
         return [job for job in found.values() if job.outcome is None]
-
-    def _take_over_unsubmitted(self) -> None:
-        """Of batches without an id, find those that were submitted all the same; the others are submitted no more."""
-        unknown = self._under_way.unsent
-        while unknown:
-            try:
-                found = self._scheduler.find([sent.batch.name for sent in unknown])
-            except NoAnswer:
-                return  # later, one by one
-            for sent in unknown:
-                if sent.batch.name in found:
-                    self._submitted(sent, found[sent.batch.name])
-            unknown = [sent for sent in unknown if sent.job_id is None]
-            for sent in list(unknown):
-                assert sent.unclear_since is not None
-                if self._clock() - sent.unclear_since >= min(SUBMISSION_S, 10 * self._policy.poll_s):
-                    unknown.remove(sent)
-                    self._forget(sent)
-            if unknown:
-                self._sleep(min(1.0, self._policy.poll_s))
-
-    def _forget(self, sent: SentBatch) -> None:
-        """A batch that never reached the scheduler: its runs are submitted anew by whoever wants them."""
-        self._withdraw(sent.tasks)
-        self._under_way.close(sent)
-        batches.touch(sent.batch.stop)
 
     # Watching
 
@@ -325,7 +118,7 @@ class SlurmLauncher:
         until = self._clock() + timeout_s
         while not self._under_way.some_ended and self._under_way.batches:
             self._scancel()
-            self._submit_what_waits()
+            self._submission.submit_what_waits()
             if self._clock() >= self._under_way.next_poll:
                 self.poll()
                 continue
@@ -520,7 +313,7 @@ class SlurmLauncher:
         for sent, tasks in by_batch.items():
             if sent.job_id is None:
                 if sent.unclear_since is None:
-                    self._withdraw(tasks)
+                    self._submission.withdraw(tasks)
                 else:
                     self._unwanted += tasks  # until it is known whether it was submitted
                 continue
@@ -536,14 +329,6 @@ class SlurmLauncher:
                 self._unwanted += tasks
         self._cancel_due = self._clock() + self._policy.poll_s
 
-    def _withdraw(self, tasks: Sequence[Task]) -> None:
-        """Tasks of a batch that was not submitted yet."""
-        for job in (job for task in tasks for job in task.open_jobs):
-            job.outcome = RunResult(job.spec.run_id, "cancelled", job.spec.params, error="never submitted")
-        self._under_way.some_ended = True
-        if tasks and not tasks[0].sent.open:
-            self._under_way.close(tasks[0].sent)
-
     def close(self) -> None:
         """Leave the jobs as they are, but for those that were cancelled, and those that have nothing left to do."""
         over = [sent.job_id for sent in self._under_way.batches if sent.job_id is not None and not sent.open]
@@ -555,13 +340,3 @@ class SlurmLauncher:
         self._cancel_due = 0.0
         self._scancel()
         self._under_way.batches.clear()
-
-
-def request_for(
-    batch: Batch, resources: Resources, allocation: Allocation, python: str, environment: Mapping[str, str]
-) -> Request:
-    """The jobs of a batch, as they are asked for; runs that go on side by side need their resources at once."""
-    side = allocation.runs_at_a_time
-    command = f"{python} -u -m {ALLOCATION} {shlex.quote(str(batch.folder.absolute()))}"
-    memory = None if resources.mem_gb is None else resources.mem_gb * side
-    return Request(batch, resources, resources.gpus * side, resources.cpus * side, memory, command, environment)

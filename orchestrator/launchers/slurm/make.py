@@ -13,7 +13,7 @@ from pathlib import Path
 from orchestrator.launchers.machine import slots
 from orchestrator.launchers.slurm.batches import Allocation, Batch, jobs_folder
 from orchestrator.launchers.slurm.jobs import Policy
-from orchestrator.launchers.slurm.launcher import SlurmLauncher, request_for
+from orchestrator.launchers.slurm.launcher import SlurmLauncher
 from orchestrator.launchers.slurm.local_cluster import LocalCluster
 from orchestrator.launchers.slurm.scheduler import (
     NoAnswer,
@@ -24,6 +24,7 @@ from orchestrator.launchers.slurm.scheduler import (
     minutes,
     sbatch_text,
 )
+from orchestrator.launchers.slurm.submission import request_for
 from orchestrator.resources import CPUS, GPUS, NODES, TIME_MIN, Resources, RunResources, first
 from orchestrator.settings import SlurmSettings
 from orchestrator.wording import count

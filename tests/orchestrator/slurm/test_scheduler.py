@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from orchestrator.launchers.slurm import batches
 from orchestrator.launchers.slurm.batches import Allocation
 from orchestrator.launchers.slurm.jobs import find_state
-from orchestrator.launchers.slurm.launcher import request_for
 from orchestrator.launchers.slurm.scheduler import (
     REST,
     NoAnswer,
@@ -27,6 +26,7 @@ from orchestrator.launchers.slurm.scheduler import (
     read_squeue,
     sbatch_text,
 )
+from orchestrator.launchers.slurm.submission import request_for
 from orchestrator.resources import Resources
 from orchestrator.retries import NO_RETRIES
 from tests.orchestrator.slurm.programs import Programs
