@@ -100,7 +100,7 @@ class Study:
             self._submit()
             self._tell_news()
             under_way = self._active or self._queue
-            if self._detach and under_way and not self._stopping and not self.left and self._sent(patient_until):
+            if self._detach and under_way and not self._stopping and not self.left and self._may_leave(patient_until):
                 self.leave("what may be is submitted")
             # Also where nothing is under way: a job whose runs have ended may still take the place of another.
             if (self._active or self._queue) and (self._stopping or not self.left):
@@ -118,8 +118,8 @@ class Study:
         for text in self._launcher.news():
             self._observer.say(text)
 
-    def _sent(self, patient_until: float) -> bool:
-        """Whether the scheduler has all that was submitted, or has been waited for long enough."""
+    def _may_leave(self, patient_until: float) -> bool:
+        """Whether, to detach, the scheduler has all that was submitted, or has been waited for long enough."""
         return self._launcher.unsent == 0 or time.monotonic() > patient_until
 
     def _end_or_leave(self, why: str) -> None:
