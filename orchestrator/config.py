@@ -8,6 +8,7 @@ may be valid for one option of a swept group and unknown to another.
 
 import contextlib
 import copy
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,7 +239,9 @@ class Composer:
         if key in self._groups:
             options = GlobalHydra.instance().config_loader().get_group_options(key)
             if value not in options:
-                return f"{one_line(culprit)}: no such option; valid are {', '.join(options)}"
+                near = difflib.get_close_matches(str(value), options, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                return f"{one_line(culprit)}: no such option; {hint}valid are {', '.join(options)}"
             if "Could not override" in reason:
                 return f"{culprit}: not in the defaults list; write +{culprit}"
             return f"{culprit}: its file does not compose: {reason}"

@@ -9,7 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from trainers.config import Count, Section, describe
+from trainers.config import describe
+from trainers.sections import Count, Section
 from trainers.spec import Scalar
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]

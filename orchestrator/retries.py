@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from orchestrator import ledger
-from trainers.config import Section
 from trainers.files import read_json, write_json
+from trainers.sections import Section
 from trainers.spec import RunFolder, RunResult, RunSpec
 
 Limit = Annotated[int, Field(ge=0)]

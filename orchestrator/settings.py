@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from orchestrator.errors import BadCommand
 from orchestrator.resources import Positive, Word
 from orchestrator.retries import RetryLimits
-from trainers.config import RUN_SECTIONS, Count, Section, describe
+from trainers.config import RUN_SECTIONS, describe
+from trainers.sections import Count, Section
 
 # What carries out a run: a function that takes a RunSpec and a Reporter, and returns a RunResult.
 Target = Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]

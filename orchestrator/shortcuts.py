@@ -8,8 +8,8 @@ from typing import Any
 
 from trainers.methods import METHODS
 
-# Names for the strength on the command line, besides beta: papers call ORPO's lambda and IPO's tau.
-STRENGTHS = ("beta", *sorted({m.strength for m in METHODS.values() if m.strength} - {"beta"}))
+# Names for the strength on the command line: beside beta, what papers call ORPO's and IPO's.
+STRENGTHS = ("beta", "lambda", "tau")
 _SHORTCUTS = (*STRENGTHS, "epochs")
 
 

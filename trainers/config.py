@@ -10,14 +10,13 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from trainers.errors import InvalidInput
-from trainers.methods import METHODS
+from trainers.method_config import MethodSection
+from trainers.methods import METHODS, STILL
+from trainers.sections import Count, Section, Share
 
-Count = Annotated[int, Field(ge=1)]
-Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 # transformers' own list, written out so that a typo is told without importing torch.
 Optimizer = Literal[
     "adamw_torch", "adamw_torch_fused", "adamw_torch_xla", "adamw_torch_npu_fused", "adafactor", "adamw_anyprecision",
@@ -28,32 +27,6 @@ Optimizer = Literal[
     "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo", "adalomo", "grokadamw", "schedule_free_radam",
     "schedule_free_adamw", "schedule_free_sgd", "apollo_adamw", "apollo_adamw_layerwise", "stable_adamw",
 ]  # fmt: skip
-
-
-class Section(BaseModel):
-    """Part of the config: unknown keys are refused, and a whole number serves where a float is asked, nothing else."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DPO(Section):
-    name: Literal["dpo"]
-    beta: Strength
-
-
-class IPO(Section):
-    name: Literal["ipo"]
-    tau: Strength
-
-
-class ORPO(Section):
-    name: Literal["orpo"]
-    # `lambda` is a word of Python's.
-    lambda_: Strength = Field(alias="lambda")
-
-
-class SFT(Section):
-    name: Literal["sft"]
 
 
 class Model(Section):
@@ -80,6 +53,12 @@ class SelfReference(OtherReference):
 
 class NoReference(OtherReference):
     kind: Literal["none"]
+
+
+class MovingReference(OtherReference):
+    kind: Literal["moving"]
+    mixup: Annotated[float, Field(gt=0, le=1)]
+    sync_steps: Count
 
 
 class ModelReference(Section):
@@ -183,9 +162,9 @@ class Tracking(Section):
 class RunConfig(Section):
     """All that a run computes and tracks; RunSpec.config is this as plain values."""
 
-    method: DPO | IPO | ORPO | SFT = Field(discriminator="name")
+    method: MethodSection = Field(discriminator="name")
     model: Model
-    reference: SelfReference | NoReference | ModelReference = Field(discriminator="kind")
+    reference: SelfReference | MovingReference | NoReference | ModelReference = Field(discriminator="kind")
     data: Toy | Jsonl | HubPairs | Orca = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")
     peft: FullFineTuning | LoRA = Field(discriminator="kind")
@@ -260,11 +239,19 @@ def _put_back(config: dict[str, Any], defaults: Mapping[str, Any], path: list[st
 
 
 def _conflicts(config: RunConfig) -> Iterable[str]:
-    if METHODS[config.method.name].needs_reference and config.reference.kind == "none":
+    method = METHODS[config.method.name]
+    if method.needs_reference and config.reference.kind == "none":
         yield (
-            f"method={config.method.name} needs a reference, but reference=none: "
+            f"method={method.name} needs a reference, but reference=none: "
             "use reference=self, or reference=model reference.path=..."
         )
+    elif method.reference == "moving" and config.reference.kind != "moving":
+        yield (
+            f"method={method.name} needs a reference that moves, but reference={config.reference.kind}: "
+            "use reference=moving, or method=dpo"
+        )
+    if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
+        yield f"method={method.name} has no use for reference=moving: use reference=self"
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":
         yield (

@@ -27,13 +27,11 @@ _IGNORED = -100
 class Piece:
     """A rank's piece of a micro-batch, collated.
 
-    `weight` is its share of the micro-batch's pairs, `token_weight` that of the tokens in their chosen sequences; both
-    are 0 where a rank without pairs only keeps the others company.
+    `weight` is its share of the micro-batch's pairs, 0 where a rank without pairs only keeps the others company.
     """
 
     inputs: Any
     weight: float
-    token_weight: float
 
 
 class DataParallel:
@@ -81,10 +79,9 @@ class DataParallel:
         for share in shares(self.world, trainer.args.gradient_accumulation_steps, len(batches)):
             whole = batches[share.micro_batch]
             if rows := share.of(whole):
-                weights = len(rows) / len(whole), _tokens(rows) / max(1, _tokens(whole))
-                mine.append(Piece(trainer.data_collator(rows), *weights))
+                mine.append(Piece(trainer.data_collator(rows), len(rows) / len(whole)))
         if not mine:
-            mine.append(Piece(trainer.data_collator(batches[0][:1]), 0.0, 0.0))
+            mine.append(Piece(trainer.data_collator(batches[0][:1]), 0.0))
         others: list[Piece | None] = [None] * (len(batches) - len(mine))
         return others + mine, _labels(batches, device)
 
@@ -113,15 +110,6 @@ class DataParallel:
             return loss * (self.world.size * self._piece.weight)
         # Over all tokens of the step already, and times the number of ranks.
         return loss if self._piece.weight else loss * 0.0
-
-    def concatenated_forward(self, model: Any, batch: Any) -> tuple[Any, ...]:
-        """ORPO's likelihood is a mean over a micro-batch's tokens, its odds ratio one over its pairs: the former is set
-        right here, because a piece counts by its pairs."""
-        outputs: tuple[Any, ...] = super().concatenated_forward(model, batch)  # type: ignore[misc]
-        piece = self._piece
-        assert piece is not None
-        by_tokens = piece.token_weight / piece.weight if piece.weight else 0.0
-        return (*outputs[:4], outputs[4] * by_tokens, *outputs[5:])
 
     def _check(self, value: float) -> None:
         """Remembered until all ranks look at it: one that stopped here would leave the others waiting."""
@@ -157,11 +145,6 @@ def _merge(metrics: dict[str, list[float]], weights: list[float], world: World) 
         weighed = [pair for weights, values in told for pair in zip(weights, values[name], strict=True)]
         total = sum(weight for weight, _ in weighed)
         metrics[name] = [sum(weight * value for weight, value in weighed if weight) / total]
-
-
-def _tokens(rows: list[Row]) -> int:
-    """Tokens that ORPO's likelihood is over: all of the chosen sequence that have one before them."""
-    return sum(len(row["chosen_input_ids"]) - 1 for row in rows) if "chosen_input_ids" in rows[0] else len(rows)
 
 
 def _labels(batches: list[list[Row]], device: torch.device) -> torch.Tensor | None:

@@ -25,10 +25,11 @@ from trainers.data import TokenisedPair
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores, check_finite, metrics, score
+from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
-from trainers.reference import reference_scores
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
+from trainers.unpaired_trainer import mismatch
 
 
 def train(spec: RunSpec, reporter: Reporter) -> RunResult:
@@ -117,9 +118,8 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
 
     progress.begin("scoring")
     world = progress.world
-    to_score = _to_reference(config, splits)
-    reference = reference_scores(config, policy, to_score, spec.cache_dir, progress.heed, world)
-    evaluation = _Evaluation(config, policy, splits["heldout"], reference["heldout"], progress.heed, world)
+    scored = scored_for(config, policy, splits, spec.cache_dir, progress.heed, world)
+    evaluation = _Evaluation(config, policy, splits["heldout"], scored["heldout"], progress.heed, world)
 
     progress.begin("training", trl_engine.total_steps(config, len(splits["train"])))
     ended = trl_engine.train(
@@ -127,7 +127,8 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
             config=config,
             policy=policy,
             pairs=splits["train"],
-            reference=reference.get("train"),
+            reference=scored.get("train"),
+            mismatched=(splits["mismatched"], scored["mismatched"]) if "mismatched" in splits else None,
             checkpoints=spec.folder.checkpoints,
             watch=_Watch(progress, evaluation, config.evaluation.every),
             world=world,
@@ -154,16 +155,13 @@ def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list
     """{"train": ..., "heldout": ...}, in tokens."""
     pairs = data.load_pairs(config.data, cache_dir)
     length = config.training.max_length
-    return {
+    splits = {
         "train": data.tokenise(pairs.train, policy.tokenizer, length),
         "heldout": data.tokenise(pairs.heldout, policy.tokenizer, length),
     }
-
-
-def _to_reference(config: RunConfig, splits: Mapping[str, list[TokenisedPair]]) -> dict[str, list[TokenisedPair]]:
-    """The pairs that need a reference: the training pairs do where the loss has one."""
-    needed = {"train", "heldout"} if METHODS[config.method.name].needs_reference else {"heldout"}
-    return {name: pairs for name, pairs in splits.items() if name in needed}
+    if METHODS[config.method.name].data_format == "unpaired":
+        splits["mismatched"] = mismatch(splits["train"], config.seed, length)
+    return splits
 
 
 @dataclass(frozen=True)

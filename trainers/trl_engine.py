@@ -1,40 +1,35 @@
-"""TRL's own trainers, fed with our tokenised pairs and reference log-probabilities.
+"""TRL's trainers, fed with our tokenised pairs, reference log-probabilities and losses.
 
-The losses are TRL's, untouched. What our subclasses change stands around them: no second tokenisation, no second model,
-whole checkpoints, and a stop at the first loss that is no number. Where several ranks train, each of our trainers is
-also a `trainers.data_parallel.DataParallel`.
+What our subclasses change: `trainers.trainer_base`, `pair_trainer`, `unpaired_trainer`. Where several ranks train, each
+of them is also a `trainers.data_parallel.DataParallel`.
 """
 
+import functools
+import inspect
 import math
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl import DPOConfig, SFTConfig, SFTTrainer
 
-from trainers import checkpoints
+from trainers import checkpoints, losses
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World
-from trainers.errors import NonFiniteLoss
 from trainers.evaluate import Scores
 from trainers.methods import METHODS
 from trainers.metric_names import from_trl
 from trainers.models import Policy
-
-# ORPO moved under trl.experimental in TRL 1.0; the version is pinned, so its warning tells nothing.
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-from trl.experimental.orpo import ORPOConfig, ORPOTrainer
-
-Row = dict[str, Any]
+from trainers.moving_reference import MovingReference
+from trainers.pair_trainer import PairTrainer
+from trainers.trainer_base import PreparedTrainer
+from trainers.unpaired_trainer import UnpairedCollator, UnpairedTrainer, unpaired_rows
 
 
 class Watch(Protocol):
@@ -58,6 +53,8 @@ class Training:
     # The folder for checkpoint-N folders.
     checkpoints: Path
     watch: Watch
+    # For methods on unpaired answers: answers to other prompts, and the reference's scores of them.
+    mismatched: tuple[Sequence[TokenisedPair], Scores] | None = None
     # Who trains; all ranks are given the same.
     world: World = ALONE
 
@@ -100,7 +97,7 @@ def _ended_before(trainer: Any, last: Path, watch: Watch) -> Ended:
 
 def build(training: Training) -> tuple[Any, "_Progress"]:
     """The trainer of the config's method, ready to train, and the callback that watches it."""
-    engine: Callable[[Training], Any] = _ENGINES[METHODS[training.config.method.name].engine]
+    engine: Callable[[Training], Any] = _ENGINES[METHODS[training.config.method.name].data_format]
     # For a model in 4 bits TRL turns a given adapter to bf16, where small steps round to nothing: it stays in fp32.
     adapter = [(weight, weight.data) for weight in training.policy.model.parameters() if weight.requires_grad]
     trainer = engine(training)
@@ -125,12 +122,11 @@ def total_steps(config: RunConfig, pairs: int) -> int:
     return math.ceil(training.epochs * max(1, math.ceil(batches / training.gradient_accumulation)))
 
 
-def _dpo(training: Training) -> Any:
-    config, reference = training.config, training.reference
-    assert reference is not None
-    fixed = METHODS[config.method.name].fixed
-    args = DPOConfig(**_arguments(training), **fixed, beta=config.strength, max_length=None, disable_dropout=False)
-    trainer = _of(_DPO, training.world)(
+def _pairs(training: Training) -> Any:
+    method = METHODS[training.config.method.name]
+    return _prepared(
+        PairTrainer,
+        training,
         rows=[
             {
                 "prompt_ids": list(pair.prompt_ids),
@@ -139,38 +135,68 @@ def _dpo(training: Training) -> Any:
                 "ref_chosen_logps": chosen,
                 "ref_rejected_logps": rejected,
             }
-            for pair, chosen, rejected in zip(
-                training.pairs, reference.chosen_logps.tolist(), reference.rejected_logps.tolist(), strict=True
-            )
+            for pair, chosen, rejected in zip(training.pairs, *_columns(training.reference, training), strict=True)
         ],
-        args=_on_one_gpu(args),
+        loss=bound_loss(training.config),
+        reward_scale=training.config.strength,
+        reward_per_token=method.per_token,
+        learns_prompt=method.name == "orpo",
+        moving=_moving(training),
+    )
+
+
+def _columns(reference: Scores | None, training: Training) -> tuple[list[float], list[float]]:
+    """The reference's log-probabilities of chosen and rejected answers; 0 where the loss has none, or a moving one."""
+    if reference is None:
+        nothing = [0.0] * len(training.pairs)
+        return nothing, nothing
+    return reference.chosen_logps.tolist(), reference.rejected_logps.tolist()
+
+
+def _moving(training: Training) -> MovingReference | None:
+    reference = training.config.reference
+    if reference.kind != "moving":
+        return None
+    return MovingReference(training.policy.model, reference.mixup, reference.sync_steps)
+
+
+def _unpaired(training: Training) -> Any:
+    assert training.reference is not None
+    assert training.mismatched is not None
+    return _prepared(
+        UnpairedTrainer,
+        training,
+        rows=unpaired_rows(training.pairs, training.reference, *training.mismatched),
+        loss=bound_loss(training.config),
+        reward_scale=training.config.strength,
+        data_collator=UnpairedCollator(training.policy.pad_id),
+    )
+
+
+def _prepared(trainer: type, training: Training, **kwargs: Any) -> Any:
+    arguments = _arguments(training)
+    if trainer is UnpairedTrainer:
+        # Two answers stand for a pair, so that a step costs what it costs other methods, and there are as many.
+        arguments["per_device_train_batch_size"] *= 2
+    return _of(trainer, training.world)(
+        args=_on_one_gpu(DPOConfig(**arguments, max_length=None, disable_dropout=False)),
         model=training.policy.model,
         # Without one, TRL would load a second model from disk, or copy the adapter.
         ref_model=_stand_in(),
         processing_class=training.policy.tokenizer,
+        **kwargs,
     )
-    trainer.ref_model = None
-    trainer.precompute_ref_logps = True
-    return trainer
 
 
-def _orpo(training: Training) -> Any:
-    return _of(_ORPO, training.world)(
-        train_dataset=_Rows(
-            _labelled("chosen", pair.prompt_ids, pair.chosen_ids)
-            | _labelled("rejected", pair.prompt_ids, pair.rejected_ids)
-            for pair in training.pairs
-        ),
-        args=_on_one_gpu(
-            ORPOConfig(**_arguments(training), beta=training.config.strength, disable_dropout=False),
-        ),
-        model=training.policy.model,
-        processing_class=training.policy.tokenizer,
-    )
+def bound_loss(config: RunConfig) -> Callable[..., torch.Tensor]:
+    """The method's loss, its options set as the config says."""
+    loss = getattr(losses, METHODS[config.method.name].loss)
+    options = inspect.signature(loss).parameters
+    return functools.partial(loss, **{k: v for k, v in config.method.model_dump().items() if k in options})
 
 
 def _sft(training: Training) -> Any:
-    return _of(_SFT, training.world)(
+    return _of(SFTPreparedTrainer, training.world)(
         rows=[
             {
                 "input_ids": [*pair.prompt_ids, *pair.chosen_ids],
@@ -188,16 +214,7 @@ def _of(trainer: type, world: World) -> Callable[..., Any]:
     return type(f"{trainer.__name__}DataParallel", (DataParallel, trainer), {}) if world.shared else trainer
 
 
-_ENGINES = {"dpo": _dpo, "orpo": _orpo, "sft": _sft}
-
-
-def _labelled(side: str, prompt: Sequence[int], answer: Sequence[int]) -> Row:
-    ids = [*prompt, *answer]
-    return {
-        f"{side}_input_ids": ids,
-        f"{side}_attention_mask": [1] * len(ids),
-        f"{side}_labels": [-100] * len(prompt) + list(answer),
-    }
+_ENGINES = {"pairs": _pairs, "unpaired": _unpaired, "demonstrations": _sft}
 
 
 def _arguments(training: Training) -> dict[str, Any]:
@@ -257,101 +274,8 @@ def _stand_in() -> LlamaForCausalLM:
     )
 
 
-class _Rows(list[Row]):
-    """Rows for the collator, which TRL's passes over a data set leave as they are."""
-
-    def map(self, *_args: Any, **_kwargs: Any) -> "_Rows":
-        return self
-
-
-class _Ours:
-    """What our trainers do otherwise than TRL's, whatever the loss."""
-
-    args: Any
-    state: Any
-    keep_checkpoints: int = 1
-    world: World = ALONE
-    _save_failed: bool = False
-
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
-        self._check(loss.item())
-        return loss
-
-    def _get_grad_norm(self, *args: Any, **kwargs: Any) -> Any:
-        norm = super()._get_grad_norm(*args, **kwargs)  # type: ignore[misc]
-        # In fp16 the loss scale starts too high: the first infinite gradients are skipped, not applied.
-        if norm is not None and not self.args.fp16:
-            self._check(float(norm))
-        return norm
-
-    def _check(self, value: float) -> None:
-        if not math.isfinite(value):
-            raise NonFiniteLoss(self.state.global_step + 1, value)
-
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A checkpoint only helps to go on later: when it cannot be written, the run goes on now."""
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        problem = None
-        try:
-            super()._save_checkpoint(*args, **kwargs)  # type: ignore[misc]
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-        # A checkpoint is whole once every rank has written what is its own.
-        problem = next(filter(None, self.world.gather(problem)), None)
-        if self.world.first:
-            self._settle(folder, problem)
-
-    def _settle(self, folder: Path, problem: str | None) -> None:
-        try:
-            if problem is None:
-                checkpoints.mark_whole(folder)
-        except OSError as error:
-            problem = f"{type(error).__name__}: {error}"
-        if problem is None:
-            checkpoints.drop_oldest(folder.parent, self.keep_checkpoints)
-            return
-        checkpoints.drop(folder)
-        if not self._save_failed:
-            print(f"checkpoint not saved, the run goes on: {problem}", file=sys.stderr)
-        self._save_failed = True
-
-    def save_now(self) -> None:
-        """A checkpoint of this moment, training being over."""
-        self._save_checkpoint(self.model, trial=None)  # type: ignore[attr-defined]
-
-    def create_model_card(self, *_args: Any, **_kwargs: Any) -> None:
-        """No README.md in checkpoints."""
-
-    def _send_telemetry(self) -> None:
-        """Nobody is told what is trained here."""
-
-    def floating_point_ops(self, _inputs: Any) -> int:
-        """Not counted: it takes a walk over all parameters at every step."""
-        return 0
-
-
-class _Prepared(_Ours):
-    """TRL asks for a `datasets.Dataset` at the door, and would go over it again and again: it gets our rows inside."""
-
-    def __init__(self, *, rows: list[Row], **kwargs: Any) -> None:
-        self._rows = rows
-        super().__init__(train_dataset=Dataset.from_list(rows[:1]), **kwargs)  # type: ignore[call-arg]
-
-    def _prepare_dataset(self, *_args: Any, **_kwargs: Any) -> list[Row]:
-        return self._rows
-
-
-class _DPO(_Prepared, DPOTrainer):  # type: ignore[misc]
-    pass
-
-
-class _SFT(_Prepared, SFTTrainer):  # type: ignore[misc]
-    pass
-
-
-class _ORPO(_Ours, ORPOTrainer):  # type: ignore[misc]
-    pass
+class SFTPreparedTrainer(PreparedTrainer, SFTTrainer):  # type: ignore[misc]
+    """Rows are {input_ids, labels}."""
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]

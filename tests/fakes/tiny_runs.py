@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -17,18 +18,19 @@ from trainers.models import Policy
 from trainers.spec import RunSpec
 from trainers.trl_engine import Training
 
-METHOD = {
-    "dpo": {"name": "dpo", "beta": 0.1},
-    "ipo": {"name": "ipo", "tau": 0.1},
-    "orpo": {"name": "orpo", "lambda": 0.1},
-    "sft": {"name": "sft"},
-}
+CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
-def run_config(method: str = "dpo", **changes: Any) -> dict[str, Any]:
+def method(name: str, **changes: Any) -> dict[str, Any]:
+    """The method's settings as its file in conf/ has them, but for changes."""
+    known = yaml.safe_load((CONF / "method" / f"{name}.yaml").read_text())
+    return {**known.get("method", known), **changes}
+
+
+def run_config(name: str = "dpo", **changes: Any) -> dict[str, Any]:
     """A config of a run on the built-in world, without tracking; `training__epochs=2` changes `training.epochs`."""
     config: dict[str, Any] = {
-        "method": dict(METHOD[method]),
+        "method": method(name),
         "model": {
             "name": "tiny",
             "path": "builtin:tiny",
@@ -178,7 +180,7 @@ def training_of(
     policy: Policy,
     pairs: Sequence[TokenisedPair],
     folder: Path,
-    method: Mapping[str, Any],
+    settings: Mapping[str, Any],
     reference: Scores | None = None,
     **changes: Any,
 ) -> Training:
@@ -192,4 +194,4 @@ def training_of(
     )
     if reference is None:
         reference = score(policy.model, pairs, 16, policy.pad_id)
-    return Training(check({**config, "method": dict(method)}), policy, pairs, reference, folder, Ignored())
+    return Training(check({**config, "method": method(**settings)}), policy, pairs, reference, folder, Ignored())

@@ -1,0 +1,41 @@
+"""What a method needs of a reference before it trains, split by split, and from whom."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from trainers.config import RunConfig, SelfReference
+from trainers.data import TokenisedPair
+from trainers.distributed import ALONE, World
+from trainers.evaluate import Scores
+from trainers.methods import METHODS
+from trainers.models import Policy
+from trainers.reference import reference_scores
+
+
+def scored_for(
+    config: RunConfig,
+    policy: Policy,
+    splits: Mapping[str, Sequence[TokenisedPair]],
+    cache_dir: Path,
+    heed: Callable[[], None] = lambda: None,
+    world: World = ALONE,
+) -> dict[str, Scores]:
+    """{"train": pairs, "heldout": pairs} -> scores of those splits that the method or the evaluation compares with.
+
+    Held-out pairs are always compared. Raises what `trainers.reference.reference_scores` does, and takes what it does.
+    """
+    kind = METHODS[config.method.name].reference
+    compared = {name: pairs for name, pairs in splits.items() if name != "train" or kind == "fixed"}
+    scores = reference_scores(config, policy, compared, cache_dir, heed, world)
+    if kind == "unconditional":
+        start = config.model_copy(update={"reference": SelfReference(kind="self")})
+        alone = {"train": [_without_prompt(pair, policy) for pair in splits["train"]]}
+        scores |= reference_scores(start, policy, alone, cache_dir, heed, world)
+    return scores
+
+
+def _without_prompt(pair: TokenisedPair, policy: Policy) -> TokenisedPair:
+    """The answers after the token that a text begins with, as the policy's tokenizer has it."""
+    tokenizer = policy.tokenizer
+    start = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return TokenisedPair([int(start)], pair.chosen_ids, pair.rejected_ids, pair.truncated)

@@ -1,0 +1,133 @@
+"""Trains on answers that are good or bad by themselves, with KTO's loss of `trainers.losses`.
+
+Its point of comparison z₀ is how far the policy has moved from the reference on answers that do not belong to their
+prompts: arXiv:2402.01306, section 4.1. It is estimated anew in each micro-batch, and so depends on its size.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import DPOTrainer
+
+from trainers.data import TokenisedPair
+from trainers.evaluate import Scores
+from trainers.trainer_base import PreparedTrainer, Row
+
+UnpairedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def mismatch(pairs: Sequence[TokenisedPair], seed: int, max_length: int) -> list[TokenisedPair]:
+    """For each of n pairs its prompt with two answers to other prompts, cut to `max_length`; the same for each seed.
+
+    The answers come from a random order of all 2n, each used once, so that good and bad ones mix. Where all prompts are
+    alike, there are no others.
+    """
+    answers = [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
+    order = list(range(len(answers)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
+    lent: dict[int, list[int]] = {}
+    for place, index in enumerate(order):
+        prompt = answers[index][0]
+        following = (answers[order[(place + ahead) % len(order)]] for ahead in range(1, len(order)))
+        other = next((ids for asked, ids in following if asked != prompt), answers[order[place - 1]][1])
+        lent[index] = list(other[: max(1, max_length - len(prompt))])
+    return [
+        TokenisedPair(list(pair.prompt_ids), lent[2 * number], lent[2 * number + 1], truncated=False)
+        for number, pair in enumerate(pairs)
+    ]
+
+
+def unpaired_rows(
+    pairs: Sequence[TokenisedPair], reference: Scores, others: Sequence[TokenisedPair], others_reference: Scores
+) -> list[Row]:
+    """Two rows for each pair, the chosen answer as a desirable one, the rejected as an undesirable one."""
+    rows = []
+    for number, (pair, other) in enumerate(zip(pairs, others, strict=True)):
+        for desirable in (True, False):
+            side = "chosen" if desirable else "rejected"
+            rows.append({
+                "prompt_ids": list(pair.prompt_ids),
+                "answer_ids": list(getattr(pair, f"{side}_ids")),
+                "other_ids": list(getattr(other, f"{side}_ids")),
+                "desirable": desirable,
+                "ref_logps": float(getattr(reference, f"{side}_logps")[number]),
+                "ref_other_logps": float(getattr(others_reference, f"{side}_logps")[number]),
+            })  # fmt: skip
+    return rows
+
+
+@dataclass(frozen=True)
+class UnpairedCollator:
+    """Rows to tensors: the answers' sequences, then those of the answers to other prompts."""
+
+    pad_id: int
+
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """{"input_ids", "attention_mask", "completion_mask": (2n, T), "desirable": (n,), "ref_logps": (2n,)}."""
+        sequences = [(row["prompt_ids"], row[part]) for part in ("answer_ids", "other_ids") for row in rows]
+        width = max(len(prompt) + len(answer) for prompt, answer in sequences)
+        ids = torch.full((len(sequences), width), self.pad_id)
+        attended, answered = (torch.zeros((len(sequences), width), dtype=torch.long) for _ in range(2))
+        for number, (prompt, answer) in enumerate(sequences):
+            end = len(prompt) + len(answer)
+            ids[number, :end] = torch.tensor([*prompt, *answer])
+            attended[number, :end] = 1
+            answered[number, len(prompt) : end] = 1
+        return {
+            "input_ids": ids,
+            "attention_mask": attended,
+            "completion_mask": answered,
+            "desirable": torch.tensor([row["desirable"] for row in rows]),
+            "ref_logps": torch.tensor([row[part] for part in ("ref_logps", "ref_other_logps") for row in rows]),
+        }
+
+
+class UnpairedTrainer(PreparedTrainer, DPOTrainer):  # type: ignore[misc]
+    """Rows are those of `unpaired_rows`."""
+
+    def __init__(self, *, loss: UnpairedLoss, reward_scale: float, **kwargs: Any) -> None:
+        """`train/rewards/*` are `reward_scale` times the log-ratios, over all answers of a kind in a micro-batch."""
+        self._unpaired_loss, self._reward_scale = loss, reward_scale
+        super().__init__(**kwargs)
+        self.ref_model = None
+        self.precompute_ref_logps = True
+
+    def _compute_loss(self, model: Any, inputs: Row, return_outputs: bool) -> Any:
+        assert not return_outputs
+        count = len(inputs["desirable"])
+        own, other = slice(0, count), slice(count, None)
+        with torch.no_grad():
+            moved = self._logps(model, inputs, other) - inputs["ref_logps"][other]
+            kl = moved.mean().clamp(min=0)
+        logratios = self._logps(model, inputs, own) - inputs["ref_logps"][own]
+        desirable = inputs["desirable"]
+        with torch.no_grad():
+            self._note(logratios * self._reward_scale, desirable, kl, inputs["attention_mask"][own])
+        return self._unpaired_loss(logratios, desirable, kl).mean()
+
+    def _logps(self, model: Any, inputs: Row, part: slice) -> Tensor:
+        """log π of one half of the sequences, of shape (n,)."""
+        ids, answered = inputs["input_ids"][part], inputs["completion_mask"][part]
+        outputs = model(
+            input_ids=ids,
+            attention_mask=inputs["attention_mask"][part],
+            labels=ids.masked_fill(answered == 0, -100),
+            use_cache=False,
+            fused_lm_head=True,
+        )
+        logps: Tensor = outputs.log_probs.sum(-1)
+        return logps
+
+    def _note(self, rewards: Tensor, desirable: Tensor, kl: Tensor, attended: Tensor) -> None:
+        metrics = self._metrics["train"]
+        metrics["kl"].append(kl.item())
+        for name, kind in (("rewards/chosen", desirable), ("rewards/rejected", ~desirable)):
+            # As many sums as micro-batches, also where one holds no answer of the kind.
+            metrics[name].append((rewards * kind).sum().item() * len(kind) / max(1, int(kind.sum())) / len(kind))
+        metrics["rewards/margins"].append(metrics["rewards/chosen"][-1] - metrics["rewards/rejected"][-1])
+        self._total_train_tokens += attended.sum().item()
+        metrics["num_tokens"] = [self._total_train_tokens]
