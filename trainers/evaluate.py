@@ -44,6 +44,15 @@ class Scores:
     def __len__(self) -> int:
         return len(self.chosen_logps)
 
+    def at(self, indices: torch.Tensor) -> "Scores":
+        """Those of some pairs, by their places."""
+        return Scores(
+            self.chosen_logps[indices],
+            self.rejected_logps[indices],
+            self.chosen_tokens[indices],
+            self.rejected_tokens[indices],
+        )
+
 
 def score(
     model: Any,

@@ -5,6 +5,7 @@ Importing this module loads torch and trl and does nothing else, so that a fork 
 """
 
 import contextlib
+import dataclasses
 import gc
 import math
 import shutil
@@ -29,6 +30,7 @@ from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
+from trainers.stages import Stage, stages
 from trainers.unpaired_trainer import mismatch
 
 
@@ -121,19 +123,7 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
     scored = scored_for(config, policy, splits, spec.cache_dir, progress.heed, world)
     evaluation = _Evaluation(config, policy, splits["heldout"], scored["heldout"], progress.heed, world)
 
-    progress.begin("training", trl_engine.total_steps(config, len(splits["train"])))
-    ended = trl_engine.train(
-        trl_engine.Training(
-            config=config,
-            policy=policy,
-            pairs=splits["train"],
-            reference=scored.get("train"),
-            mismatched=(splits["mismatched"], scored["mismatched"]) if "mismatched" in splits else None,
-            checkpoints=spec.folder.checkpoints,
-            watch=_Watch(progress, evaluation, config.evaluation.every),
-            world=world,
-        )
-    )
+    ended = _trained(stages(config, splits["train"], scored.get("train")), evaluation, splits, scored, spec, progress)
     progress.steps = ended.steps
     if ended.stopped:
         return "cancelled"
@@ -149,6 +139,41 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
     if config.training.save_final and world.first:
         _save(policy, config, spec.folder)
     return "completed"
+
+
+def _trained(
+    parts: Sequence[Stage],
+    evaluation: "_Evaluation",
+    splits: Mapping[str, list[TokenisedPair]],
+    scored: Mapping[str, Scores],
+    spec: RunSpec,
+    progress: "_Progress",
+) -> trl_engine.Ended:
+    """Train one stage after the other; steps are counted through."""
+    policy, world, folder = evaluation.policy, progress.world, spec.folder.checkpoints
+    progress.begin("training", sum(trl_engine.total_steps(part.config, len(part.pairs)) for part in parts))
+    done = 0
+    for number, part in enumerate(parts):
+        config = part.config
+        ended = trl_engine.train(
+            trl_engine.Training(
+                config=config,
+                policy=policy,
+                pairs=part.pairs,
+                reference=part.reference if number == 0 else evaluation.score(part.pairs),
+                mismatched=(splits["mismatched"], scored["mismatched"]) if "mismatched" in splits else None,
+                checkpoints=folder / f"stage-{number}" if len(parts) > 1 else folder,
+                watch=_Watch(progress, evaluation, config.evaluation.every, done),
+                world=world,
+            )
+        )
+        done += ended.steps
+        if ended.stopped:
+            break
+        if number + 1 < len(parts):
+            # An attempt that goes on in the next stage starts from here, and takes its reference from here.
+            ended.save()
+    return dataclasses.replace(ended, steps=done)
 
 
 def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list[TokenisedPair]]:
@@ -177,17 +202,20 @@ class _Evaluation:
 
     def measure(self) -> dict[str, float]:
         """Raises Stopped in the middle where the run is asked to stop."""
+        return metrics(self.score(self.pairs), self.reference)
+
+    def score(self, pairs: Sequence[TokenisedPair]) -> Scores:
+        """What the policy says of some pairs, as it is now. Raises Stopped as `measure` does."""
         policy = self.policy
-        scores = score(
+        return score(
             policy.model,
-            self.pairs,
+            pairs,
             self.config.evaluation.batch_size,
             policy.pad_id,
             autocast=policy.autocast,
             heed=self.heed,
             world=self.world,
         )
-        return metrics(scores, self.reference)
 
 
 class _Progress:
@@ -228,8 +256,11 @@ class _Watch:
     progress: _Progress
     evaluation: _Evaluation
     every: int
+    # Steps of the stages before.
+    before: int = 0
 
     def step(self, step: int) -> bool:
+        step += self.before
         due = self.every > 0 and step % self.every == 0
         try:
             measured = self.evaluation.measure() if due else {}
@@ -241,7 +272,7 @@ class _Watch:
         return self.progress.report(step, measured)
 
     def logged(self, step: int, values: Mapping[str, float]) -> bool:
-        return self.progress.report(step, values)
+        return self.progress.report(self.before + step, values)
 
 
 def _save(policy: Policy, config: RunConfig, folder: RunFolder) -> None:
