@@ -302,6 +302,9 @@ def _plan(command: Command, console: Console) -> int:
     distinct = len({run.fingerprint for run in plan.runs})
     less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
     _tell(console, f"\n{count(len(plan.trials), 'trial')}, {count(len(plan.runs), 'run')}{less}")
+    waiting = sum(bool(run.needs) for run in plan.runs)
+    if waiting:
+        _tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")
     for line in (*_resources(plan), *_training(plan)):
         _tell(console, line)
     _say_what_was_found(plan, console)

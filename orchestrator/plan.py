@@ -14,10 +14,11 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from orchestrator import lineage
 from orchestrator.config import Composer, Parsed, Source, Sweep, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.faults import NO_TRIAL, Faults
@@ -68,7 +69,8 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         faults = Faults(trials)
         faults.add_all(trials, [*parsed.faults, *_misplaced(parsed.sweeps, allowed=sweep)])
         settings = _settings(compose, parsed, faults)
-        planned = _composed(compose, parsed, trials, settings.launcher.target, faults)
+        planned = _composed(compose, parsed, trials, faults)
+    planned = _linked(planned, settings, faults)
     machine = machine.shared_by(getattr(settings.launcher, "runs_per_gpu", 1))
 
     def machine_of(run: _Planned) -> Machine:
@@ -134,8 +136,10 @@ class _Planned:
 
     trial: Trial
     config: RunConfig
-    fingerprint: str
     resources: Mapping[str, Scalar]
+    fingerprint: str = ""
+    # The place among the planned of the run that must complete before this one may begin.
+    needs: int | None = None
 
 
 def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
@@ -148,9 +152,7 @@ def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
             yield f"{sweep.key}={values}: this concerns the study as a whole and cannot be swept"
 
 
-def _composed(
-    compose: Composer, parsed: Parsed, trials: Sequence[Trial], target: str, faults: Faults
-) -> list[_Planned]:
+def _composed(compose: Composer, parsed: Parsed, trials: Sequence[Trial], faults: Faults) -> list[_Planned]:
     """Every run's config, checked; one at fault is mended as far as can be, for what else may be wrong with it."""
     planned = []
     seeds = next((s for s in parsed.sweeps if s.key == "seed"), None)
@@ -168,8 +170,37 @@ def _composed(
                 faults.add(trial, error.faults)
                 config = mended(sections, run_sections(compose.compose([]).config))
             if config is not None:
-                planned.append(_Planned(trial, config, fingerprint(config, target), resources))
+                planned.append(_Planned(trial, config, resources))
     return planned
+
+
+def _linked(planned: Sequence[_Planned], settings: StudySettings, faults: Faults) -> list[_Planned]:
+    """The runs with their references among each other settled, and with that their fingerprints."""
+    found = lineage.links([lineage.Member(run.trial, run.config) for run in planned])
+    linked = list(planned)
+    for place, link in found.items():
+        if link.fault:
+            faults.add(planned[place].trial, [link.fault])
+    sound = {place: link for place, link in found.items() if not link.fault}
+    for place in lineage.in_order(len(planned), sound):
+        run = linked[place]
+        needed = sound[place].needed if place in sound else None
+        if place in sound:
+            run = replace(
+                run,
+                needs=needed,
+                config=lineage.with_reference(run.config, None if needed is None else linked[needed].fingerprint),
+            )
+        linked[place] = replace(run, fingerprint=fingerprint(run.config, settings.launcher.target))
+    if any(run.needs is not None for run in linked) and getattr(settings.launcher, "detach", False):
+        faults.add(
+            NO_TRIAL,
+            [
+                "launcher.detach=true: some runs wait for others of this study, and nobody would submit them then: "
+                "use launcher.controller=slurm, which leaves a controller behind"
+            ],
+        )
+    return linked
 
 
 def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
@@ -244,7 +275,7 @@ def _assemble(
     faults.add(NO_TRIAL, _held_by_another(folder, name, identity, planned))
     faults.raise_if_any()
     cache_dir = _cache_dir(settings)
-    runs = [_spec(run, name, folder, cache_dir) for run in planned]
+    runs = _with_needs(planned, [_spec(run, name, folder, cache_dir) for run in planned])
     refused, notes = cluster.check(settings.launcher, folder.root, runs)
     faults.add(NO_TRIAL, refused)
     faults.raise_if_any()
@@ -267,6 +298,13 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
         resources=run.resources,
     )
     return spec.at(folder.run(spec.run_id))
+
+
+def _with_needs(planned: Sequence[_Planned], specs: Sequence[RunSpec]) -> list[RunSpec]:
+    return [
+        spec if run.needs is None else replace(spec, needs=(specs[run.needs].run_id,))
+        for run, spec in zip(planned, specs, strict=True)
+    ]
 
 
 def _memory(planned: Sequence[_Planned], machine_of: Callable[[_Planned], Machine]) -> dict[str, Estimate]:

@@ -5,6 +5,7 @@ fails is a result like another. Nothing is lost with the controller, because wha
 """
 
 import collections
+import contextlib
 import dataclasses
 import math
 import time
@@ -89,6 +90,8 @@ class Study:
         # Runs that compute the same are trained once: the first with a fingerprint leads, the others wait for it.
         self._leaders: dict[str, str] = {}
         self._followers: dict[str, list[RunSpec]] = collections.defaultdict(list)
+        # Runs that wait for another, by its id.
+        self._dependents: dict[str, list[RunSpec]] = collections.defaultdict(list)
         self.results: dict[str, RunResult] = {}
 
     def carry_out(self) -> None:
@@ -196,6 +199,8 @@ class Study:
 
     def _enlist(self, spec: RunSpec) -> None:
         """Queue a run, unless its result is there, or another run is about to give it."""
+        if not self._may_begin(spec):
+            return
         known = self._folder.result(spec.run_id)
         leader = self._leaders.setdefault(spec.fingerprint, spec.run_id)
         if known is not None and known.status == "completed":
@@ -214,6 +219,28 @@ class Study:
             self._settle_follower(spec, self.results[leader])
         else:
             self._followers[leader].append(spec)
+
+    def _may_begin(self, spec: RunSpec) -> bool:
+        """Whether the runs that it needs have completed; if not yet, it is enlisted again when they have."""
+        if self._completed(spec.run_id):
+            return True
+        for needed in spec.needs:
+            result = self.results.get(needed)
+            if result is None:
+                self._dependents[needed].append(spec)
+                return False
+            if result.status != "completed":
+                self._give_up(spec, result)
+                return False
+        return True
+
+    def _give_up(self, spec: RunSpec, needed: RunResult) -> None:
+        """A run whose reference did not come about."""
+        error = f"not started: its reference, {needed.run_id}, {needed.status}"
+        result = RunResult(spec.run_id, "failed", spec.params, error=error, cause="error")
+        with contextlib.suppress(OSError):
+            result.write(spec.folder)
+        self._settle(spec, result)
 
     def _submit(self) -> None:
         """Submit as many as there is room for, together: what goes on a cluster is submitted in few large pieces."""
@@ -264,6 +291,8 @@ class Study:
         self._observer.ended(spec, result)
         for follower in self._followers.pop(spec.run_id, []):
             self._settle_follower(follower, result)
+        for dependent in [] if result.status == "cancelled" else self._dependents.pop(spec.run_id, []):
+            self._enlist(dependent)
         self._tell(spec.trial)
         if result.status == "failed" and self._fail_fast and not self._stopping:
             self.failed_fast = True

@@ -61,10 +61,24 @@ class MovingReference(OtherReference):
     sync_steps: Count
 
 
+class RunReference(Section):
+    kind: Literal["run"]
+    # What tells that run from the others of its study, as {"method": "sft"}.
+    run: Annotated[dict[str, str | int | float | bool | None], Field(min_length=1)]
+    # Its fingerprint, once the study is planned.
+    of: str | None = None
+    # Not used; there so that reference=run,model may be swept beside one reference.path.
+    path: str | None = None
+    revision: str | None = None
+
+
 class ModelReference(Section):
     kind: Literal["model"]
     path: str
     revision: str | None
+
+
+Reference = SelfReference | MovingReference | NoReference | RunReference | ModelReference
 
 
 class Data(Section):
@@ -164,7 +178,9 @@ class RunConfig(Section):
 
     method: MethodSection = Field(discriminator="name")
     model: Model
-    reference: SelfReference | MovingReference | NoReference | ModelReference = Field(discriminator="kind")
+    reference: SelfReference | MovingReference | NoReference | RunReference | ModelReference = Field(
+        discriminator="kind"
+    )
     data: Toy | Jsonl | HubPairs | Orca = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")
     peft: FullFineTuning | LoRA = Field(discriminator="kind")

@@ -46,8 +46,11 @@ def resolved(config: RunConfig) -> dict[str, Any]:
 def identity(config: RunConfig) -> dict[str, Any]:
     """What makes the run the run it is: its config without tracking and labels, its local inputs by their content."""
     values = config.model_dump(by_alias=True, exclude={"tracking": True, "model": {"name", "parameters_b"}})
-    if config.reference.kind != "model":
+    if config.reference.kind in ("self", "none"):
         values["reference"] = {"kind": config.reference.kind}
+    elif config.reference.kind == "run":
+        # Whichever way it was named.
+        values["reference"] = {"kind": "run", "of": config.reference.of}
     for key, digest in digests(config).items():
         section, name = key.split(".")
         values[section][name] = digest

@@ -111,6 +111,8 @@ class RunSpec:
     tracking_id: str = ""
     # Digests of the local files and folders that the run reads, by key (trainers.inputs).
     inputs: Mapping[str, str] = field(default_factory=dict)
+    # Runs of the same study whose policies it needs, by run id: they lie beside it, and must have completed.
+    needs: tuple[str, ...] = ()
     # What the run asks of the machine that carries it out; no part of what it computes.
     resources: Mapping[str, Scalar] = field(default_factory=dict)
 

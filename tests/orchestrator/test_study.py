@@ -106,6 +106,54 @@ def test_what_failed_or_was_cancelled_is_run_again(folder: StudyFolder, status: 
     assert specs[1].run_id in launcher.submitted
 
 
+def needing(spec: RunSpec, other: RunSpec) -> RunSpec:
+    changed = dataclasses.replace(spec, needs=(other.run_id,))
+    changed.folder.spec.unlink()
+    changed.write()
+    return changed
+
+
+def test_a_run_begins_when_the_one_it_needs_has_completed(folder: StudyFolder):
+    first, second, third = specs_of(folder)
+    launcher = InstantLauncher(capacity=3)
+    made, witness = study(folder, [needing(first, third), second, third], launcher)
+    made.carry_out()
+    order = [run_id for run_id, _ in witness.ends]
+    assert order.index(third.run_id) < order.index(first.run_id)
+    assert launcher.submitted.index(third.run_id) < launcher.submitted.index(first.run_id)
+    assert {result.status for result in made.results.values()} == {"completed"}
+
+
+def test_a_run_whose_needed_one_fails_is_not_started(folder: StudyFolder):
+    first, second, third = specs_of(folder)
+    launcher = InstantLauncher(lambda spec: fails(spec) if spec.trial == 0 else completes(spec))
+    made, _ = study(folder, [first, needing(second, first), third], launcher)
+    made.carry_out()
+    assert second.run_id not in launcher.submitted
+    assert made.results[second.run_id].error == f"not started: its reference, {first.run_id}, failed"
+    assert RunResult.read(second.folder) == made.results[second.run_id]
+
+
+def test_a_run_that_waits_for_a_cancelled_one_is_left_for_later(folder: StudyFolder):
+    first, second, third = specs_of(folder)
+    launcher = InstantLauncher(capacity=1)
+    made, _ = study(folder, [first, needing(second, first), third], launcher)
+    made.stop("a test")
+    made.carry_out()
+    assert RunResult.read(second.folder) is None
+    again, _ = study(folder, [first, needing(second, first), third], InstantLauncher())
+    again.carry_out()
+    assert again.results[second.run_id].status == "completed"
+
+
+def test_a_run_may_need_one_that_needs_another(folder: StudyFolder):
+    first, second, third = specs_of(folder)
+    specs = [needing(first, second), needing(second, third), third]
+    made, witness = study(folder, specs, InstantLauncher())
+    made.carry_out()
+    assert [run_id for run_id, _ in witness.ends] == [third.run_id, second.run_id, first.run_id]
+
+
 def test_a_half_written_result_is_no_result(folder: StudyFolder):
     specs = specs_of(folder)
     specs[0].folder.result.write_text('{"run_id": "t0000')
