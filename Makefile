@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 # A core each for two test processes; what trains uses one thread.
 PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 --dist loadgroup
 
-.PHONY: demo test test-slurm test-fast lint check install bench clean
+.PHONY: demo test test-slurm test-fast lint check install bench docs clean
 
 demo: install  ## the main job on the built-in model and data
 	$(RUN) -m orchestrator method=dpo,ipo,orpo model=tiny data=toy study=demo -m beta=0.05,0.1,0.5 seed=0,1
@@ -35,6 +35,9 @@ bench: install  ## this against what people would use instead, on the same work
 	$(RUN) -m benchmarks.startup
 	$(RUN) -m benchmarks.slurm_scale
 	$(RUN) -m tests.slurm.cluster check && $(RUN) -m benchmarks.slurm_packing
+
+docs: install  ## docs/methods.md from the table of methods
+	$(RUN) -m trainers.method_docs > docs/methods.md
 
 install: $(VENV)/.installed  ## .venv with the pinned versions
 

@@ -1,0 +1,106 @@
+"""Writes docs/methods.md from the table of methods, their losses' docstrings, their schemas and their files in conf/.
+
+python -m trainers.method_docs > docs/methods.md
+"""
+
+import inspect
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from trainers import losses
+from trainers.method_config import MethodSection
+from trainers.methods import METHODS, Method
+
+CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
+_REFERENCES = {
+    "fixed": "any",
+    "moving": "`reference=moving`",
+    "unconditional": "the policy's start, without prompts",
+    "none": "none",
+}
+_HEAD = """\
+# Methods
+
+Made by `python -m trainers.method_docs` from the table of methods: what stands here is what runs.
+
+`method=NAME` chooses one; `beta=` on the command line sets its strength, whatever it is called. The log-ratio of an
+answer is `h(y) = log π(y|x) - log π_ref(y|x)`, summed over its tokens; `w` is the chosen answer, `l` the rejected one,
+`σ` the logistic function. Strengths of different methods are no common scale: compare by the held-out measures, which
+are the same for all.
+"""
+
+
+def document() -> str:
+    """The text of docs/methods.md."""
+    parts = [_HEAD, *_overview(METHODS.values())]
+    for method in METHODS.values():
+        parts += _section(method)
+    return "\n".join(parts)
+
+
+def _overview(methods: Iterable[Method]) -> list[str]:
+    heading = "| `method=` | what it is | strength, usual values | reference | learns from | source |"
+    lines = [heading, "|---|---|---|---|---|---|"]
+    for method in methods:
+        strength = f"`{method.strength}`, {method.usual}" if method.strength else "none"
+        lines.append(
+            f"| [{method.name}](#{method.name}) | {method.title} | {strength} | {_REFERENCES[method.reference]} "
+            f"| {method.data_format} | {method.paper} |"
+        )
+    return [*lines, ""]
+
+
+def _section(method: Method) -> list[str]:
+    loss = getattr(losses, method.loss, None)
+    about = inspect.getdoc(loss) if loss is not None else None
+    lines = [f"## {method.name}", "", f"{method.title}: {method.paper}.", ""]
+    if about is not None:
+        lines += [about, ""]
+    settings = _settings(method.name)
+    if settings:
+        lines += ["| setting | default | valid |", "|---|---|---|", *settings, ""]
+    return lines
+
+
+def _settings(name: str) -> list[str]:
+    schema: Mapping[str, Any] = _schemas()[name].model_json_schema(by_alias=True)["properties"]
+    known = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
+    defaults = known.get("method", known)
+    return [
+        f"| `method.{key}` | {_plain(defaults[key])} | {_valid(schema[key])} |"
+        for key in defaults
+        if key in schema and key != "name"
+    ]
+
+
+def _schemas() -> dict[str, Any]:
+    return {section.model_fields["name"].annotation.__args__[0]: section for section in get_args(MethodSection)}
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _valid(field: Mapping[str, Any]) -> str:
+    """What may stand there, in words."""
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    if field.get("type") == "boolean":
+        return "true, false"
+    bounds = [
+        f"{sign} {field[key]:g}"
+        for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
+        if key in field
+    ]
+    kind = {"integer": "whole number", "number": "number"}.get(
+        field.get("type", ""), field.get("type", "see conf/method")
+    )
+    return " ".join([kind, " and ".join(bounds)]).strip()
+
+
+if __name__ == "__main__":
+    sys.stdout.write(document())
