@@ -21,7 +21,7 @@ from orchestrator.launchers.cluster import Standing
 from orchestrator.ledger import told_retries
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, changed_settings, largest, make_plan
-from orchestrator.progress import State, log, progress, screen, under_way
+from orchestrator.progress import State, log, progress, screen, under_way, values_of
 from orchestrator.settings import StudySettings, study_settings
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
 from orchestrator.study import Study, by_trial
@@ -59,12 +59,12 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
             record = folder.record()
             if record is None:
                 record = _record(plan, command, command_line(argv))
-                folder.create(record, plan.runs)
+                folder.create(record, [*plan.steps, *plan.runs])
             else:
                 _refuse_abandoning(folder, record, plan.settings)
                 _keep_settings(folder, record, plan.settings)
-            known = set(record.runs)
-            folder.write_specs([run for run in plan.runs if run.run_id in known])
+            known = {*record.runs, *record.steps}
+            folder.write_specs([run for run in (*plan.steps, *plan.runs) if run.run_id in known])
             _note(folder, argv)
             cluster.keep_code(plan.settings.launcher, folder.root)
         _say_what_was_found(plan, console)
@@ -180,10 +180,11 @@ def _work(
             objective=objective,
             observer=watcher,
             fail_fast=settings.fail_fast,
-            detach=getattr(settings.launcher, "detach", False),
+            detach=settings.launcher_detaches,
             retry=lambda spec, result: choose.retry(settings.launcher, spec, result),
             failed_again=failed_again,
             still_held=still_held,
+            steps=() if settings.launcher_detaches else folder.steps(record),
         )
         with contextlib.closing(watcher), _signals(study):
             study.carry_out()
@@ -305,6 +306,9 @@ def _plan(command: Command, console: Console) -> int:
     waiting = sum(bool(run.needs) for run in plan.runs)
     if waiting:
         _tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")
+    for step in plan.steps:
+        sharing = sum(step.run_id in run.after for run in plan.runs)
+        _tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")
     for line in (*_resources(plan), *_training(plan)):
         _tell(console, line)
     _say_what_was_found(plan, console)
@@ -444,6 +448,7 @@ def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
         settings=plan.settings.model_dump(),
         source={"config_name": command.config_name, "config_dir": _absolute(command.config_dir)},
         runs=[run.run_id for run in plan.runs],
+        steps=[step.run_id for step in plan.steps],
         run_bytes=largest(plan.memory),
         data={name: None if report is None else report.as_dict() for name, report in plan.data.items()},
     )

@@ -24,6 +24,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.faults import NO_TRIAL, Faults
 from orchestrator.launchers import cluster
 from orchestrator.launchers.choose import describe
+from orchestrator.reference_step import reference_steps
 from orchestrator.resources import run_resources
 from orchestrator.settings import RESOURCES, StudySettings, study_settings
 from orchestrator.store import BYTES_A_RUN, StudyFolder
@@ -52,6 +53,8 @@ class Plan:
     space: Mapping[str, Sequence[Scalar]]
     trials: Sequence[Trial]
     runs: Sequence[RunSpec]
+    # What comes before them and is done once for all.
+    steps: Sequence[RunSpec]
     # What was found in the data, by the name of the data set; None where only the run can look.
     data: Mapping[str, DataReport | None]
     # What a run needs of memory, by the name of its model.
@@ -192,7 +195,7 @@ def _linked(planned: Sequence[_Planned], settings: StudySettings, faults: Faults
                 config=lineage.with_reference(run.config, None if needed is None else linked[needed].fingerprint),
             )
         linked[place] = replace(run, fingerprint=fingerprint(run.config, settings.launcher.target))
-    if any(run.needs is not None for run in linked) and getattr(settings.launcher, "detach", False):
+    if any(run.needs is not None for run in linked) and settings.launcher_detaches:
         faults.add(
             NO_TRIAL,
             [
@@ -279,7 +282,8 @@ def _assemble(
     refused, notes = cluster.check(settings.launcher, folder.root, runs)
     faults.add(NO_TRIAL, refused)
     faults.raise_if_any()
-    return Plan(name, folder.root, identity, settings, space, trials, runs, reports, memory, notes)
+    steps, runs = reference_steps(runs, settings)
+    return Plan(name, folder.root, identity, settings, space, trials, runs, steps, reports, memory, notes)
 
 
 def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:

@@ -108,13 +108,13 @@ class PlainProgress:
     def ended(self, spec: RunSpec, result: RunResult) -> None:
         """Say how, and keep it in study.log."""
         now = spec.run_id in self._started
-        self._tally.add(result, now=now)
+        if spec.step is None:
+            self._tally.add(result, now=now)
         if now or result.same_as:
             text = ended_line(spec, result)
             log(self._folder, text)
-            self._show(
-                Text(f"[{self._tally.ended.total()}/{self._tally.total}] {text}", _STYLES.get(result.status, ""))
-            )
+            place = "before" if spec.step is not None else f"{self._tally.ended.total()}/{self._tally.total}"
+            self._show(Text(f"[{place}] {text}", _STYLES.get(result.status, "")))
 
     def tick(self, active: Sequence[Job]) -> None:
         """Nothing: lines are for what happens."""
@@ -159,11 +159,18 @@ def progress(console: Console, folder: StudyFolder, total: int, capacity: int) -
 
 def ended_line(spec: RunSpec, result: RunResult) -> str:
     """ "t0001-s0-1a2b3c4d method=ipo beta=0.1 seed=0: completed in 6.1 s"."""
-    label = one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
+    label = values_of(spec)
     how = f"{result.status}, the same run as {result.same_as}" if result.same_as else result.status
     took = "" if result.same_as else f" in {duration(result.seconds)}"
     error = f": {one_line(result.error)}" if result.error else ""
     return f"{spec.run_id} {label}: {how}{took}{error}"
+
+
+def values_of(spec: RunSpec) -> str:
+    """ "method=ipo beta=0.1 seed=0", of a step what it is for."""
+    if spec.step is not None:
+        return f"log-probabilities of reference={spec.config['reference']['kind']}, for the runs that share them"
+    return one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
 
 
 def log(folder: StudyFolder, text: str) -> None:
@@ -185,8 +192,7 @@ def _active_table(active: Sequence[Job]) -> Table:
     begun = [job.spec for job in active if not job.state]
     for spec in begun[:_MOST_SHOWN]:
         now = State.of(spec)
-        label = one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
-        table.add_row(spec.run_id, escape(label), now.phase, now.step, now.loss, now.eta)
+        table.add_row(spec.run_id, escape(values_of(spec)), now.phase, now.step, now.loss, now.eta)
     if len(begun) > _MOST_SHOWN:
         table.add_row(f"and {len(begun) - _MOST_SHOWN} more")
     for state, number in Counter(job.state for job in active if job.state).most_common(5):

@@ -119,7 +119,13 @@ class StudySettings(Section):
     study: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$"), BeforeValidator(_as_typed)] | None
     output_root: str
     cache_dir: str | None
+    reference_step: bool | Literal["auto"]
     fail_fast: bool
+
+    @property
+    def launcher_detaches(self) -> bool:
+        """Whether the study is left once its jobs are submitted, with nobody to submit what waits for others."""
+        return bool(getattr(self.launcher, "detach", False))
 
 
 def study_settings(config: Mapping[str, Any]) -> StudySettings:

@@ -59,6 +59,8 @@ class StudyRecord:
     source: Mapping[str, Any]
     runs: Annotated[Sequence[Annotated[str, Field(pattern=r"^t\d+-s\d+-[0-9a-f]{8}$")]], AfterValidator(_distinct)]
     data: Mapping[str, Any]
+    # What comes before the runs and is no run of a trial.
+    steps: Sequence[Annotated[str, Field(pattern=r"^reference-[0-9a-f]{8}$")]] = dataclasses.field(default_factory=list)
     # Memory that the largest run takes, None where no model's size is known.
     run_bytes: int | None = None
 
@@ -154,6 +156,14 @@ class StudyFolder:
             raise NoStudy(
                 f"{one_line(str(error))}: run the study's command again, which is in {self.command}"
             ) from None
+
+    def steps(self, record: StudyRecord) -> list[RunSpec]:
+        """The steps that come before its runs; one whose spec is gone is left out, because runs do without."""
+        found = []
+        for step_id in record.steps:
+            with contextlib.suppress(OSError):
+                found.append(RunSpec.read(self.run(step_id)))
+        return found
 
     def has_room(self) -> bool:
         """Whether another run may be started: on a full disk each would fail, one after another."""

@@ -63,12 +63,13 @@ class Study:
         retry: Retry = lambda spec, result: None,  # noqa: ARG005 - what most launchers need
         failed_again: bool = True,
         still_held: Callable[[], bool] = lambda: True,
+        steps: Sequence[RunSpec] = (),
     ) -> None:
         """`runs` maps the number of each trial to its runs, one a seed; `still_held` tells whether to go on.
 
         With `failed_again` runs that have failed are tried once more, because a person asks for it.
         With `detach` the study is left as soon as all that can be submitted is. `retry` decides what becomes of a run
-        that did not complete.
+        that did not complete. `steps` come before the runs that name them; a run does without one that failed.
         """
         self._folder, self._runs = folder, runs
         self._sweeper, self._launcher, self._objective, self._observer = sweeper, launcher, objective, observer
@@ -90,13 +91,16 @@ class Study:
         # Runs that compute the same are trained once: the first with a fingerprint leads, the others wait for it.
         self._leaders: dict[str, str] = {}
         self._followers: dict[str, list[RunSpec]] = collections.defaultdict(list)
-        # Runs that wait for another, by its id.
+        # Steps that have not ended, by id.
+        self._steps = {step.run_id: step for step in steps}
+        # Runs that wait for another, or for a step, by its id.
         self._dependents: dict[str, list[RunSpec]] = collections.defaultdict(list)
         self.results: dict[str, RunResult] = {}
 
     def carry_out(self) -> None:
         """Run what is missing. The launcher is left open, with nothing under way but what it was told to leave."""
         self._take_up()
+        self._begin_steps()
         patient_until = time.monotonic() + DETACH_PATIENCE_S
         while not self._over():
             self._refill()
@@ -133,11 +137,27 @@ class Study:
 
     def _take_up(self) -> None:
         """Find the jobs that an earlier controller left."""
-        runs = [spec for specs in self._runs.values() for spec in specs]
+        runs = [*self._steps.values(), *(spec for specs in self._runs.values() for spec in specs)]
         found = {job.spec.run_id: job for job in self._launcher.adopt(runs)}
         self._adopted = {run_id: job for run_id, job in found.items() if not self._completed(run_id)}
         if self._adopted:
             self._observer.say(f"found {len(self._adopted)} runs submitted before")
+
+    def _begin_steps(self) -> None:
+        """Queue the steps that some run still waits for."""
+        for step in list(self._steps.values()):
+            wanted = any(
+                step.run_id in spec.after and not self._completed(spec.run_id)
+                for specs in self._runs.values()
+                for spec in specs
+            )
+            if not wanted or self._completed(step.run_id):
+                del self._steps[step.run_id]
+            elif step.run_id in self._adopted:
+                self._active[step.run_id] = self._adopted.pop(step.run_id)
+                self._observer.started(step)
+            else:
+                self._queue.append(step)
 
     def _completed(self, run_id: str) -> bool:
         known = self._folder.result(run_id)
@@ -224,6 +244,10 @@ class Study:
         """Whether the runs that it needs have completed; if not yet, it is enlisted again when they have."""
         if self._completed(spec.run_id):
             return True
+        for step_id in spec.after:
+            if step_id in self._steps:
+                self._dependents[step_id].append(spec)
+                return False
         for needed in spec.needs:
             result = self.results.get(needed)
             if result is None:
@@ -287,6 +311,9 @@ class Study:
 
     def _settle(self, spec: RunSpec, result: RunResult) -> None:
         """Take note of how a run ended, and of those that waited for it."""
+        if spec.step is not None:
+            self._settle_step(spec, result)
+            return
         self.results[spec.run_id] = result
         self._observer.ended(spec, result)
         for follower in self._followers.pop(spec.run_id, []):
@@ -297,6 +324,16 @@ class Study:
         if result.status == "failed" and self._fail_fast and not self._stopping:
             self.failed_fast = True
             self.stop(f"{spec.run_id} failed, and fail_fast=true")
+
+    def _settle_step(self, step: RunSpec, result: RunResult) -> None:
+        """Let the runs that waited for it begin; where it failed each does its work by itself."""
+        self._observer.ended(step, result)
+        if result.status == "failed":
+            self._observer.say(f"{step.run_id} failed, so each run does its work by itself: {result.error}")
+        if result.status != "cancelled":
+            self._steps.pop(step.run_id, None)
+            for dependent in self._dependents.pop(step.run_id, []):
+                self._enlist(dependent)
 
     def _settle_follower(self, spec: RunSpec, result: RunResult) -> None:
         copied = dataclasses.replace(result, run_id=spec.run_id, params=spec.params, same_as=result.run_id)

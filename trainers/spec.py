@@ -12,6 +12,8 @@ from trainers.files import read_json, write_json
 
 Scalar = str | int | float | bool | None
 Status = Literal["completed", "failed", "pruned", "cancelled"]
+# reference: computes the log-probabilities of a reference that several runs share.
+Step = Literal["reference"]
 # Why an attempt did not complete: the run's own error; memory or disk are full; somebody's SIGKILL; the job's time
 # limit; a job that had to make room; a node that died; a job that nobody knows any more; another process that still
 # works on the run.
@@ -113,11 +115,18 @@ class RunSpec:
     inputs: Mapping[str, str] = field(default_factory=dict)
     # Runs of the same study whose policies it needs, by run id: they lie beside it, and must have completed.
     needs: tuple[str, ...] = ()
+    # Steps of the study that do for all what it would else do for itself: they come first, however they end.
+    after: tuple[str, ...] = ()
+    # What it does for the study's runs instead of training a policy.
+    step: Step | None = None
     # What the run asks of the machine that carries it out; no part of what it computes.
     resources: Mapping[str, Scalar] = field(default_factory=dict)
 
     @property
     def run_id(self) -> str:
+        """Name of its folder, and of the run at W&B: "t0003-s0-1a2b3c4d", of a step "reference-1a2b3c4d"."""
+        if self.step is not None:
+            return f"{self.step}-{self.fingerprint[:8]}"
         return f"t{self.trial:04d}-s{self.seed}-{self.fingerprint[:8]}"
 
     @property

@@ -154,6 +154,68 @@ def test_a_run_may_need_one_that_needs_another(folder: StudyFolder):
     assert [run_id for run_id, _ in witness.ends] == [third.run_id, second.run_id, first.run_id]
 
 
+def with_step(folder: StudyFolder, specs: Sequence[RunSpec]) -> tuple[RunSpec, list[RunSpec]]:
+    step = dataclasses.replace(specs[0], fingerprint="f" * 64, params={}, step="reference")
+    step = step.at(folder.run(step.run_id))
+    step.run_dir.mkdir(parents=True, exist_ok=True)
+    step.write()
+    return step, [dataclasses.replace(spec, after=(step.run_id,)) for spec in specs]
+
+
+def study_after(
+    folder: StudyFolder, step: RunSpec, specs: Sequence[RunSpec], launcher: InstantLauncher
+) -> tuple[Study, Witness]:
+    witness = Witness()
+    runs = by_trial(specs)
+    made = Study(
+        folder,
+        runs,
+        sweeper=GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]}),
+        launcher=launcher,
+        objective=Objective("eval/reward_accuracy", "maximize"),
+        observer=witness,
+        steps=[step],
+    )
+    return made, witness
+
+
+def test_a_step_comes_before_the_runs_that_share_it(folder: StudyFolder):
+    step, specs = with_step(folder, specs_of(folder))
+    launcher = InstantLauncher(capacity=3)
+    made, witness = study_after(folder, step, specs, launcher)
+    made.carry_out()
+    assert witness.ends[0] == (step.run_id, "completed")
+    assert launcher.submitted[0] == step.run_id
+    assert set(made.results) == {spec.run_id for spec in specs}
+
+
+def test_runs_do_without_a_step_that_failed(folder: StudyFolder):
+    step, specs = with_step(folder, specs_of(folder))
+    launcher = InstantLauncher(lambda spec: fails(spec) if spec.step else completes(spec))
+    made, witness = study_after(folder, step, specs, launcher)
+    made.carry_out()
+    assert {result.status for result in made.results.values()} == {"completed"}
+    assert any("each run does its work by itself" in text for text in witness.said)
+
+
+def test_a_step_that_nobody_waits_for_any_more_is_left_out(folder: StudyFolder):
+    step, specs = with_step(folder, specs_of(folder))
+    for spec in specs:
+        completes(spec).write(spec.folder)
+    launcher = InstantLauncher()
+    study_after(folder, step, specs, launcher)[0].carry_out()
+    assert launcher.submitted == []
+
+
+def test_a_step_that_has_completed_is_not_done_again(folder: StudyFolder):
+    step, specs = with_step(folder, specs_of(folder))
+    RunResult(step.run_id, "completed").write(step.folder)
+    launcher = InstantLauncher()
+    study_after(folder, step, specs, launcher)[0].carry_out()
+    assert step.run_id not in launcher.submitted
+    assert len(launcher.submitted) == len(specs)
+
+
 def test_a_half_written_result_is_no_result(folder: StudyFolder):
     specs = specs_of(folder)
     specs[0].folder.result.write_text('{"run_id": "t0000')

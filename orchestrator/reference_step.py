@@ -1,0 +1,61 @@
+"""The step before a study's runs that computes, once, what they share of a reference: its log-probabilities.
+
+nine dpo runs with reference=model -> a step reference-1a2b3c4d, and the nine runs with after=("reference-1a2b3c4d",)
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.settings import StudySettings
+from orchestrator.worker import TRAIN
+from trainers.methods import METHODS
+from trainers.spec import RunSpec
+
+# References that are the policy itself, at its start or on its way: the policy is in memory anyway.
+_OWN = frozenset({"self", "moving", "none"})
+
+
+def reference_steps(runs: Sequence[RunSpec], settings: StudySettings) -> tuple[list[RunSpec], list[RunSpec]]:
+    """The steps, and the runs that come after them; none where each run does as well by itself."""
+    if settings.reference_step is False or settings.launcher_detaches or settings.launcher.target != TRAIN:
+        return [], list(runs)
+    sharing: dict[str, list[RunSpec]] = {}
+    for run in runs:
+        if _worth_it(run, settings):
+            sharing.setdefault(_shared(run), []).append(run)
+    steps: list[RunSpec] = []
+    after: dict[str, tuple[str, ...]] = {}
+    for digest, group in sharing.items():
+        if len({run.fingerprint for run in group}) > 1:
+            step = _step(digest, group)
+            steps.append(step)
+            after |= {run.run_id: (step.run_id,) for run in group}
+    return steps, [dataclasses.replace(run, after=after.get(run.run_id, ())) for run in runs]
+
+
+def _worth_it(run: RunSpec, settings: StudySettings) -> bool:
+    """Whether a step may do what the run needs of a reference."""
+    kind = run.config["reference"]["kind"]
+    # Another run of the study is there only later; a reference that moves is asked on the way.
+    if kind in ("run", "moving") or METHODS[run.method].reference != "fixed":
+        return False
+    return settings.reference_step is True or kind not in _OWN or settings.launcher.kind == "slurm"
+
+
+def _shared(run: RunSpec) -> str:
+    """A digest of all that decides on the reference's log-probabilities of the run's pairs."""
+    config: Mapping[str, Any] = run.config
+    training = {key: config["training"][key] for key in ("max_length", "precision")}
+    model = {key: value for key, value in config["model"].items() if key not in ("name", "parameters_b")}
+    what = [model, config["reference"], config["data"], config["quantization"], training, dict(run.inputs)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+
+
+def _step(digest: str, group: Sequence[RunSpec]) -> RunSpec:
+    """A step like the first of the runs, but for what it does."""
+    first = group[0]
+    step = dataclasses.replace(first, trial=0, params={}, fingerprint=digest, needs=(), step="reference")
+    return step.at(first.run_dir.parent / step.run_id)
