@@ -33,7 +33,7 @@ def config(conf: Path, changes: dict[str, Any]) -> RunConfig:
         return values
 
     sections: dict[str, Any] = {
-        "method": {"name": "dpo", "beta": 0.1}, "reference": {"kind": "self"}, "quantization": {"kind": "none"},
+        "method": {"name": "hinge", "beta": 0.1}, "reference": {"kind": "self"}, "quantization": {"kind": "none"},
         "model": {**read("model", "hf"), **read("model", "tiny")["model"]}, "data": read("data", "toy"),
         "peft": read("peft", "lora"), "training": read("training", "default"), "tracking": read("tracking", "disabled"),
         "evaluation": read("evaluation", "default"), "seed": 0,

@@ -26,7 +26,7 @@ def configured(repository, tmp_path):
         read = lambda path: yaml.safe_load((repository / "conf" / path).read_text())  # noqa: E731
         model = {**read("model/hf.yaml"), "name": "seven", "path": str(tmp_path), "parameters_b": 7.0}
         sections: dict[str, Any] = {
-            "method": {"name": "dpo", "beta": 0.1}, "model": model, "reference": {"kind": "self"},
+            "method": {"name": "hinge", "beta": 0.1}, "model": model, "reference": {"kind": "self"},
             "data": read("data/toy.yaml"), "quantization": {"kind": "none"}, "peft": read("peft/lora.yaml"),
             "training": read("training/default.yaml"), "evaluation": read("evaluation/default.yaml"),
             "tracking": {"mode": "disabled", "project": "p", "entity": None, "base_url": None}, "seed": 0,

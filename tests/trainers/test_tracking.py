@@ -106,7 +106,7 @@ def test_online_the_server_gets_the_run_its_config_and_its_history(tmp_path: Pat
             tracker.log(2, {"eval/margin_nats": 0.5})
         run = server.runs[tracking.wandb_id(spec)]
     assert (run.display_name, run.group, run.project) == (spec.run_id, "study", "tests")
-    assert run.config["method"] == {"name": "dpo", "beta": 0.1}
+    assert run.config["method"] == config.method.model_dump(by_alias=True)
     assert run.config["params"] == {"beta": 0.1}
     assert run.config["fingerprint"] == spec.fingerprint
     assert [(row["_step"], row["train/loss"]) for row in run.history] == [(1, 1.0), (2, 0.5)]
