@@ -54,7 +54,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         config = check(spec.config)
         if faults := inputs.changed(config, spec.inputs):
             raise InvalidInput(faults)
-        distributed.micro_batches(config.training.batch_size, config.training.gradient_accumulation, world.size)
+        _check_shares(config, world)
         if world.shared:
             _build_world(config, spec.cache_dir)
         with (
@@ -83,6 +83,20 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         tracking_url=progress.tracker.url(),
         versions=_versions(spec.config),
     )
+
+
+def _check_shares(config: RunConfig, world: World) -> None:
+    """Raises InvalidInput where a step cannot be shared by the ranks such that it stays the same step."""
+    batch_size, accumulation = config.training.batch_size, config.training.gradient_accumulation
+    each, _ = distributed.micro_batches(batch_size, accumulation, world.size)
+    if each != batch_size and METHODS[config.method.name].data_format == "unpaired":
+        raise InvalidInput(
+            [
+                f"training.gradient_accumulation={accumulation}: method={config.method.name} estimates its point of "
+                f"comparison in each micro-batch, which {world.size} ranks may share out but not cut: make it a "
+                f"multiple of {world.size}"
+            ]
+        )
 
 
 def _build_world(config: RunConfig, cache_dir: Path) -> None:

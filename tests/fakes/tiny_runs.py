@@ -14,10 +14,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trainers.config import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import Scores, score
+from trainers.methods import METHODS
 from trainers.models import Policy
 from trainers.spec import RunSpec
 from trainers.trl_engine import Training
 
+MOVING = {"kind": "moving", "mixup": 0.6, "sync_steps": 2}
 CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
@@ -42,7 +44,7 @@ def run_config(name: str = "dpo", **changes: Any) -> dict[str, Any]:
             "parameters_b": None,
             "prequantized": False,
         },
-        "reference": {"kind": "self"},
+        "reference": MOVING if METHODS[name].reference == "moving" else {"kind": "self"},
         "data": {"kind": "toy", "seed": 0, "max_train_samples": 32, "max_eval_samples": 16},
         "quantization": {"kind": "none"},
         "peft": {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"},

@@ -145,7 +145,9 @@ def measures(result: RunResult) -> dict[str, float | None]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "shape"), [("dpo", (2, 2)), ("orpo", (4, 1)), ("sft", (4, 1))])
+@pytest.mark.parametrize(
+    ("method", "shape"), [("dpo", (2, 2)), ("orpo", (4, 1)), ("sft", (4, 1)), ("kto", (2, 2)), ("trdpo", (4, 1))]
+)
 def test_two_ranks_compute_what_one_does(
     tmp_path: Path, cache_dir: Path, ranks: MakeRanks, method: str, shape: tuple[int, int]
 ) -> None:
