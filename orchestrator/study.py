@@ -241,8 +241,8 @@ class Study:
             self._followers[leader].append(spec)
 
     def _may_begin(self, spec: RunSpec) -> bool:
-        """Whether the runs that it needs have completed; if not yet, it is enlisted again when they have."""
-        if self._completed(spec.run_id):
+        """Whether what it waits for has come about; if not yet, it is enlisted again when it has."""
+        if not (spec.needs or spec.after) or self._completed(spec.run_id):
             return True
         for step_id in spec.after:
             if step_id in self._steps:
