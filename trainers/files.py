@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ def write_whole(path: Path, content: str | bytes, *, durable: bool = True) -> No
     Raises OSError, and leaves the old file, where the new one cannot be written.
     """
     data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Not the process id: on a shared file system two machines have the same ones.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     try:
         with beside.open("wb") as file:
             file.write(data)
