@@ -41,10 +41,18 @@ class Model(Section):
     prequantized: bool
 
 
+# How the reference's weights are stored: as the policy's are, or otherwise.
+Quantised = Literal["same", "none", "nf4"]
+
+
 class OtherReference(Section):
-    # Not used; there so that reference=self,model may be swept beside one reference.path.
+    quantization: Quantised = "same"
+    # Used by some kinds only; there so that reference=self,model may be swept beside one reference.path.
     path: str | None = None
     revision: str | None = None
+    first: str | None = None
+    second: str | None = None
+    weight: float | None = None
 
 
 class SelfReference(OtherReference):
@@ -61,24 +69,41 @@ class MovingReference(OtherReference):
     sync_steps: Count
 
 
-class RunReference(Section):
+class RunReference(OtherReference):
     kind: Literal["run"]
     # What tells that run from the others of its study, as {"method": "sft"}.
     run: Annotated[dict[str, str | int | float | bool | None], Field(min_length=1)]
     # Its fingerprint, once the study is planned.
     of: str | None = None
-    # Not used; there so that reference=run,model may be swept beside one reference.path.
-    path: str | None = None
-    revision: str | None = None
 
 
-class ModelReference(Section):
+class ModelReference(OtherReference):
     kind: Literal["model"]
     path: str
-    revision: str | None
 
 
-Reference = SelfReference | MovingReference | NoReference | RunReference | ModelReference
+class AdapterReference(OtherReference):
+    kind: Literal["adapter"]
+    path: str
+
+
+class CheckpointReference(OtherReference):
+    kind: Literal["checkpoint"]
+    path: str
+
+
+class MixtureReference(OtherReference):
+    kind: Literal["mixture"]
+    first: str
+    second: str
+    # Of the first; the second has the rest.
+    weight: Annotated[float, Field(gt=0, lt=1)]
+
+
+Reference = (
+    SelfReference | NoReference | MovingReference | RunReference | ModelReference | AdapterReference
+    | CheckpointReference | MixtureReference
+)  # fmt: skip
 
 
 class Data(Section):
@@ -178,9 +203,7 @@ class RunConfig(Section):
 
     method: MethodSection = Field(discriminator="name")
     model: Model
-    reference: SelfReference | MovingReference | NoReference | RunReference | ModelReference = Field(
-        discriminator="kind"
-    )
+    reference: Reference = Field(discriminator="kind")
     data: Toy | Jsonl | HubPairs | Orca = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")
     peft: FullFineTuning | LoRA = Field(discriminator="kind")

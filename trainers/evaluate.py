@@ -72,23 +72,38 @@ def score(
     before each pass, and may end it all with an exception. The ranks of `world` share the passes, and all of them get
     all scores; `heed` must then end it on every rank or on none.
     """
-    sequences = [
-        _Sequence(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)
-    ]
+    answers = [(pair.prompt_ids, answer) for pair in pairs for answer in (pair.chosen_ids, pair.rejected_ids)]
+    logps, tokens = score_answers(model, answers, 2 * batch_size, pad_id, autocast=autocast, heed=heed, world=world)
+    return Scores(logps[0::2], logps[1::2], tokens[0::2], tokens[1::2])
+
+
+def score_answers(
+    model: Any,
+    answers: Sequence[tuple[Sequence[int], Sequence[int]]],
+    batch_size: int,
+    pad_id: int,
+    *,
+    autocast: torch.dtype | None = None,
+    heed: Callable[[], None] = lambda: None,
+    world: World = ALONE,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(ids of a prompt, ids of an answer to it), ... -> log-probabilities and counts as in Scores, one an answer.
+
+    `batch_size` answers make a forward pass; for the rest see `score`.
+    """
+    sequences = [_Sequence(prompt, answer) for prompt, answer in answers]
     logps = torch.zeros(len(sequences), dtype=torch.float32)
     device = next(model.parameters()).device
     cast = torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext()
     # Not inference_mode: some models cache rotary tables in a forward pass, which training could then not use.
     with _eval_mode(model), torch.no_grad(), cast:
-        batches = _batches(sequences, 2 * batch_size, model.config.get_text_config().vocab_size)
+        batches = _batches(sequences, batch_size, model.config.get_text_config().vocab_size)
         for batch in world.turns(batches):
             heed()
             if batch is not None:
                 logps[batch] = _forward([sequences[index] for index in batch], model, pad_id, device).cpu()
     # Each is zero on all ranks but one: the sum has the very bits of that one.
-    logps = world.sum(logps)
-    tokens = torch.tensor([len(sequence.scored) for sequence in sequences])
-    return Scores(logps[0::2], logps[1::2], tokens[0::2], tokens[1::2])
+    return world.sum(logps), torch.tensor([len(sequence.scored) for sequence in sequences], dtype=torch.int64)
 
 
 def metrics(policy: Scores, reference: Scores) -> dict[str, float]:

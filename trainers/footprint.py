@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainers import hub
+from trainers import hub, reference_kinds
 from trainers.chat_templates import TEMPLATES
-from trainers.config import LoRA, ModelReference, RunConfig
+from trainers.config import LoRA, RunConfig
+from trainers.errors import InvalidInput
 from trainers.machine import Machine
 from trainers.parameters import from_config
 from trainers.paths import local_path
@@ -48,8 +49,9 @@ class Estimate:
 
     @property
     def total(self) -> int:
-        """Bytes of all parts."""
-        return self.weights + self.gradients + self.optimizer + self.reference + self.activations + self.overhead
+        """Bytes at the peak: another reference model is gone when training begins."""
+        training = self.gradients + self.optimizer + self.activations
+        return self.weights + max(self.reference, training) + self.overhead
 
     def __str__(self) -> str:
         parts = ("weights", "gradients", "optimizer", "reference", "activations")
@@ -62,13 +64,12 @@ def check_model(config: RunConfig, machine: Machine, cache_dir: Path) -> list[st
 
     Asks the hub at most once a process about a model that is not here, for at most 5 s; HF_HUB_OFFLINE is respected.
     """
-    model, reference = config.model, config.reference
+    model = config.model
     faults = [*_missing_file("model.chat_template", model.chat_template)]
     faults += _missing("model.path", model.path, model.revision)
     if model.tokenizer is not None:
         faults += _missing("model.tokenizer", model.tokenizer, None, file="tokenizer_config.json")
-    if isinstance(reference, ModelReference):
-        faults += _missing("reference.path", reference.path, reference.revision)
+    faults += _missing_references(config)
     return faults + _too_large(config, machine)
 
 
@@ -94,6 +95,16 @@ def _missing_file(setting: str, path: str | None) -> list[str]:
     if path is None or path in TEMPLATES or local_path(path).is_file():
         return []
     return [f"{setting}={path}: there is no such file (from {Path.cwd()}), nor is it one of {', '.join(TEMPLATES)}"]
+
+
+def _missing_references(config: RunConfig) -> list[str]:
+    faults = reference_kinds.faults(config)
+    for part in [] if faults else reference_kinds.parts(config):
+        missing = [] if part.own else _missing(part.key, part.path, part.revision)
+        if part.adapter is not None:
+            missing = [f"the base model of the adapter {part.adapter} is not at hand: {fault}" for fault in missing]
+        faults += missing
+    return faults
 
 
 def _missing(setting: str, path: str, revision: str | None, file: str = "config.json") -> list[str]:
@@ -217,12 +228,17 @@ def _optimizer_bytes(name: str) -> float:
 
 
 def _reference_bytes(config: RunConfig, parameters: float, *, gpu: bool) -> int:
-    """Of another model; the starting policy is scored before training, or is the policy without its adapters."""
-    reference = config.reference
-    if not isinstance(reference, ModelReference):
+    """Of the largest other model; the starting policy is the policy itself without its adapter, which takes none."""
+    try:
+        others = [part for part in reference_kinds.parts(config) if not reference_kinds.serves(config, part)]
+    except InvalidInput:  # told by check_model
         return 0
-    size = _parameters(reference.path, reference.revision, None)
-    return int((size or parameters) * _weight_bytes(config, gpu=gpu))
+    return max((_part_bytes(config, part, parameters, gpu=gpu) for part in others), default=0)
+
+
+def _part_bytes(config: RunConfig, part: reference_kinds.Part, parameters: float, *, gpu: bool) -> int:
+    size = parameters if part.own else _parameters(part.path, part.revision, None) or parameters
+    return int(size * _weight_bytes(reference_kinds.as_loaded(config, part), gpu=gpu))
 
 
 def _activation_bytes(config: RunConfig, parameters: float, *, gpu: bool) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trainers import reference_kinds
 from trainers.config import HubPairs, Orca, RunConfig
 from trainers.data_sets import local_files
 from trainers.paths import local_path
@@ -22,7 +23,6 @@ _KEYS = (
     ("model", "path"),
     ("model", "tokenizer"),
     ("model", "chat_template"),
-    ("reference", "path"),
 )
 # Larger files are told apart by size and time: weights are too large to be read for each command.
 _READ_BYTES = 256 << 20
@@ -39,18 +39,15 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     values = config.model_dump(by_alias=True)
     for key, path in _local(config):
         section, name = key.split(".")
-        values[section][name] = str(path)
+        if name in values[section]:
+            values[section][name] = str(path)
     return values
 
 
 def identity(config: RunConfig) -> dict[str, Any]:
     """What makes the run the run it is: its config without tracking and labels, its local inputs by their content."""
     values = config.model_dump(by_alias=True, exclude={"tracking": True, "model": {"name", "parameters_b"}})
-    if config.reference.kind in ("self", "none"):
-        values["reference"] = {"kind": config.reference.kind}
-    elif config.reference.kind == "run":
-        # Whichever way it was named.
-        values["reference"] = {"kind": "run", "of": config.reference.of}
+    values["reference"] = reference_kinds.used(config)
     for key, digest in digests(config).items():
         section, name = key.split(".")
         values[section][name] = digest
@@ -61,7 +58,7 @@ def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
     """Faults where a local input no longer holds what it did when the run was planned."""
     now = digests(config)
     return [
-        f"{key}={getattr(getattr(config, key.split('.')[0]), key.split('.')[1])} "
+        f"{key}={_configured(config, key)} "
         f"{'has changed' if key in now else 'is gone'} since the study was made: "
         "put it back, or start another study on what is there now"
         for key, digest in known.items()
@@ -69,14 +66,19 @@ def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
     ]
 
 
+def _configured(config: RunConfig, key: str) -> Any:
+    section, name = key.split(".")
+    # Of an adapter, the base model too is read; no key names it.
+    return getattr(getattr(config, section), name, None) or getattr(config.reference, name.removesuffix("_base"), None)
+
+
 def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:
     for section, name in _KEYS:
         value = getattr(getattr(config, section), name, None)
-        if not isinstance(value, str) or (section == "reference" and config.reference.kind != "model"):
-            continue
-        path = _here(value)
+        path = _here(value) if isinstance(value, str) else None
         if path is not None:
             yield f"{section}.{name}", path
+    yield from reference_kinds.folders(config).items()
 
 
 def _here(value: str) -> Path | None:

@@ -96,7 +96,7 @@ def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Pat
         str(locate(path, cache_dir)),
         revision=revision,
         dtype=dtype,
-        attn_implementation=_attention(config, path, revision, dtype, cache_dir),
+        attn_implementation=attention(config, path, revision, dtype, cache_dir),
         device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
         trust_remote_code=False,
         # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
@@ -173,7 +173,8 @@ def weights_dtype(config: RunConfig) -> torch.dtype:
     return dtype
 
 
-def _attention(config: RunConfig, path: str, revision: str | None, dtype: torch.dtype, cache_dir: Path) -> str:
+def attention(config: RunConfig, path: str, revision: str | None, dtype: torch.dtype, cache_dir: Path) -> str:
+    """`model.attention`, where auto is the fastest that is installed and suits the model at `path`."""
     if config.model.attention != "auto":
         return config.model.attention
     if not torch.cuda.is_available() or importlib.util.find_spec("flash_attn") is None:

@@ -203,6 +203,11 @@ def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list
     return splits
 
 
+def score_reference(config: RunConfig, policy: Policy, cache_dir: Path) -> None:
+    """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
+    reference_scores(config, policy, _to_reference(config, _pairs(config, policy, cache_dir)), cache_dir)
+
+
 @dataclass(frozen=True)
 class _Evaluation:
     """The policy on the held-out pairs, as it is now, beside the reference."""

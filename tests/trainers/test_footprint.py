@@ -77,9 +77,7 @@ def test_full_fine_tuning_holds_weights_gradients_and_two_moments(configured):
 
 
 def test_only_another_model_as_reference_takes_room(configured, tmp_path):
-    other = configured(
-        reference={"kind": "model", "path": str(tmp_path), "revision": None}, model={"dtype": "bfloat16"}
-    )
+    other = configured(reference={"kind": "model", "path": str(tmp_path / "other")}, model={"dtype": "bfloat16"})
     assert estimate(configured(), LAPTOP).reference == 0
     assert estimate(other, LAPTOP).reference == 14 * GB
 

@@ -1,4 +1,4 @@
-"""Loading policies: dtypes, 4 bits, adapters, tokenizers; and what a reference has to have in common with them."""
+"""Loading policies: dtypes, 4 bits, adapters, tokenizers."""
 
 import json
 import shutil
@@ -202,15 +202,3 @@ def test_another_model_is_scored_with_its_own_weights(cache_dir: Path) -> None:
     expected = score(itself.model, PAIRS, 2, itself.pad_id)
     assert torch.equal(found.chosen_logps, expected.chosen_logps)
     assert torch.equal(found.rejected_logps, expected.rejected_logps)
-
-
-def test_a_reference_with_another_tokenizer_is_refused(cache_dir: Path, tmp_path: Path) -> None:
-    folder = edited_tokenizer(cache_dir, tmp_path / "other")
-    path = folder / "tokenizer.json"
-    path.write_text(path.read_text().replace("<|eos|>", "<|end|>"))
-    edited = folder / "tokenizer_config.json"
-    edited.write_text(edited.read_text().replace("<|eos|>", "<|end|>"))
-    asked = config(reference={"kind": "model", "path": str(folder), "revision": None})
-    policy = load_policy(asked, cache_dir)
-    with pytest.raises(InvalidInput, match=r"reference.path: the tokenizer of .* differs from the policy's"):
-        reference_scores(asked, policy, {"heldout": PAIRS}, cache_dir)
