@@ -27,7 +27,7 @@ from trainers.config import (
 from trainers.errors import InvalidInput
 from trainers.files import read_json
 from trainers.paths import local_path
-from trainers.spec import RunFolder
+from trainers.spec import RunFolder, RunResult, RunSpec
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _MODEL_CONFIG = "config.json"
@@ -82,6 +82,26 @@ def faults(config: RunConfig) -> list[str]:
             "use reference.quantization=same"
         ]
     return []
+
+
+def settled(config: RunConfig, spec: RunSpec) -> RunConfig:
+    """The config with the folder of the run that is its reference, where it is another run of the study.
+
+    Raises InvalidInput where that run has left no weights.
+    """
+    if not isinstance(config.reference, RunReference):
+        return config
+    if not spec.needs:
+        raise InvalidInput(["reference=run: no run of the study was found for it when it was planned"])
+    folder = RunFolder(spec.run_dir.parent / spec.needs[0])
+    result = RunResult.read(folder)
+    if result is not None and result.same_as is not None:
+        folder = RunFolder(spec.run_dir.parent / result.same_as)
+    reference = config.reference.model_dump(include={"quantization"})
+    found = CheckpointReference(kind="checkpoint", path=str(folder.root), **reference)
+    there = config.model_copy(update={"reference": found})
+    parts(there)
+    return there
 
 
 def as_loaded(config: RunConfig, part: Part) -> RunConfig:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from trainers import data, distributed, inputs, models, tracking, trl_engine
+from trainers import data, distributed, inputs, models, reference_kinds, tracking, trl_engine
 from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair
 from trainers.distributed import World
@@ -54,6 +54,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         config = check(spec.config)
         if faults := inputs.changed(config, spec.inputs):
             raise InvalidInput(faults)
+        config = reference_kinds.settled(config, spec)
         _check_shares(config, world)
         if world.shared:
             _build_world(config, spec.cache_dir)
@@ -205,7 +206,7 @@ def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list
 
 def score_reference(config: RunConfig, policy: Policy, cache_dir: Path) -> None:
     """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
-    reference_scores(config, policy, _to_reference(config, _pairs(config, policy, cache_dir)), cache_dir)
+    scored_for(config, policy, _pairs(config, policy, cache_dir), cache_dir)
 
 
 @dataclass(frozen=True)
