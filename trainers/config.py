@@ -163,7 +163,11 @@ class LoRA(Section):
     r: Count
     alpha: Count
     dropout: Share
+    # all-linear, a regular expression of whole module names, or a list of their ends.
     target_modules: str | list[str]
+    # Specs of studies older than these have neither.
+    use_dora: bool = False
+    use_rslora: bool = False
 
 
 class Training(Section):

@@ -70,6 +70,8 @@ def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
                 lora_alpha=config.peft.alpha,
                 lora_dropout=config.peft.dropout,
                 target_modules=config.peft.target_modules,
+                use_dora=config.peft.use_dora,
+                use_rslora=config.peft.use_rslora,
                 task_type="CAUSAL_LM",
             ),
         )
