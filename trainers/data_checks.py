@@ -1,7 +1,7 @@
 """Checks a run's data in the controller, before anything is trained and without importing torch.
 
 data=jsonl with a row lacking `prompt` -> InvalidInput naming file, line and the key that mends it; a sound file -> its
-DataReport, with the pairs that training.max_length cuts counted where the tokenizer is on this machine.
+DataReport, with the tokens, and what training.max_length cuts of them, counted where the tokenizer is on this machine.
 """
 
 import functools
@@ -12,9 +12,9 @@ from pathlib import Path
 from trainers import hub
 from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy
 from trainers.data_pairs import Pair
-from trainers.data_report import DataReport
+from trainers.data_report import DataReport, Lengths
 from trainers.data_sets import Pairs, load_pairs, local_files
-from trainers.data_tokens import NO_TEMPLATE
+from trainers.data_tokens import NO_TEMPLATE, room
 from trainers.errors import InvalidInput
 from trainers.paths import local_path
 from trainers.world import DEFAULT_TRAIN
@@ -39,7 +39,7 @@ def inspect(config: RunConfig) -> DataReport | None:
     if pairs is None:
         raise InvalidInput(faults)
     _refuse([*_too_few(config, len(pairs.train)), *_no_template(config, pairs)])
-    return _with_truncated(config, pairs)
+    return _with_lengths(config, pairs)
 
 
 def _refuse(faults: Sequence[str]) -> None:
@@ -123,26 +123,52 @@ def _chat_faults(config: RunConfig) -> list[str]:
     return [] if known.get("chat_template") else [NO_TEMPLATE.format(name=path)]
 
 
-def _with_truncated(config: RunConfig, pairs: Pairs) -> DataReport:
+def _with_lengths(config: RunConfig, pairs: Pairs) -> DataReport:
     both = (*pairs.train, *pairs.heldout)
     if not all(isinstance(pair.prompt, str) for pair in both):
         return pairs.report
     counter = token_counter(config)
     if counter is None:
         return pairs.report
-    return pairs.report.with_truncated(_truncated(both, counter, config.training.max_length))
+    counts = _counts(both, counter)
+    return pairs.report.with_lengths(lengths(counts, config.training.max_length)) if counts else pairs.report
 
 
-def _truncated(pairs: Sequence[Pair], counter: Counter, max_length: int) -> int:
-    cut = 0
+# Tokens of a pair's prompt, of its prompt with the chosen and with the rejected answer, ends included.
+Counts = tuple[int, int, int]
+
+
+def lengths(counts: Sequence[Counts], max_length: int) -> Lengths:
+    """What max_length leaves of pairs that are so long.
+
+    One pair of (50, 80, 51) at max_length 20 -> its answers keep ten tokens, its prompt the last ten.
+    """
+    answers_cut = prompts_cut = cut = 0
+    kept: list[int] = []
+    for prompt, chosen, rejected in counts:
+        longest = max(chosen, rejected) - prompt
+        fits = room(prompt, longest, max_length)
+        answers_cut += fits.answer < longest
+        prompts_cut += fits.prompt < prompt
+        cut += fits.answer < longest or fits.prompt < prompt
+        kept += (fits.prompt + min(fits.answer, whole - prompt) for whole in (chosen, rejected))
+    return Lengths(cut, answers_cut, prompts_cut, max(kept), sum(kept) / len(kept))
+
+
+def _counts(pairs: Sequence[Pair], counter: Counter) -> list[Counts]:
+    counts: list[Counts] = []
     # In parts, because a tokenizer's answers take a hundred times the room of the text.
     for start in range(0, len(pairs), 1000):
         part = pairs[start : start + 1000]
+        prompts = counter([str(pair.prompt) for pair in part])
         chosen = counter([f"{pair.prompt}{pair.chosen}" for pair in part])
         rejected = counter([f"{pair.prompt}{pair.rejected}" for pair in part])
-        # One more for the end of sequence.
-        cut += sum(max(both) + 1 > max_length for both in zip(chosen, rejected, strict=True))
-    return cut
+        # One more for the end of sequence. An answer may merge with the prompt's last token, but is never empty.
+        counts += (
+            (min(prompt, first, second), first + 1, second + 1)
+            for prompt, first, second in zip(prompts, chosen, rejected, strict=True)
+        )
+    return counts
 
 
 def token_counter(config: RunConfig) -> Counter | None:

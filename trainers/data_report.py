@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainers.data_pairs import Pair, key, plain
+from trainers.data_tokens import cuts_in_words
 
 # Beyond this share of pairs in which one side is longer, length alone tells chosen from rejected too often ...
 LONGER_SHARE = 0.65
@@ -36,8 +37,14 @@ class DataReport:
     chosen_longer: float
     chosen_length: float
     rejected_length: float
-    # Pairs that training.max_length cuts; None until a tokenizer has counted.
+    # Pairs that training.max_length cuts; of these, pairs of which an answer loses its end, those whose prompt loses
+    # its beginning (both may be). None until a tokenizer has counted.
     truncated: int | None = None
+    answers_cut: int | None = None
+    prompts_cut: int | None = None
+    # Tokens of the longest sequence, and of the mean one, prompt and answer together, as far as max_length keeps them.
+    longest_tokens: int | None = None
+    mean_tokens: float | None = None
 
     @property
     def pairs(self) -> int:
@@ -48,9 +55,9 @@ class DataReport:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
 
-    def with_truncated(self, truncated: int) -> "DataReport":
+    def with_lengths(self, lengths: "Lengths") -> "DataReport":
         """The same report once a tokenizer has counted."""
-        return dataclasses.replace(self, truncated=truncated)
+        return dataclasses.replace(self, **dataclasses.asdict(lengths))
 
     def warnings(self) -> list[str]:
         """What may spoil a sweep on these pairs, a sentence each, with counts."""
@@ -97,11 +104,20 @@ class DataReport:
                 f"settings that only learn to write {'longer' if side == 'chosen' else 'shorter'} will look good"
             )
         if self.truncated:
-            found.append(
-                f"{self.truncated} of {self.pairs} pairs are longer than training.max_length and lose the end of an "
-                "answer, or the beginning of a long prompt: raise it, or know that these pairs are learnt in part"
-            )
+            told = cuts_in_words(self.truncated, self.answers_cut or 0, self.prompts_cut or 0, self.pairs)
+            found.append(f"{told}; raise it, or know that these pairs are learnt in part")
         return found
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """What a tokenizer counted, as the fields of the same names in DataReport."""
+
+    truncated: int
+    answers_cut: int
+    prompts_cut: int
+    longest_tokens: int
+    mean_tokens: float
 
 
 def describe(

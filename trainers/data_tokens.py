@@ -16,13 +16,55 @@ from trainers.errors import InvalidInput
 class TokenisedPair:
     """Token ids of a prompt and of its two answers; each answer follows directly on the prompt.
 
-    `truncated`: max_length cut an answer, or the prompt in order to leave room for the answers.
+    `truncated`: max_length cut the pair; `answer_cut`: an answer lost its end; `prompt_cut`: the prompt lost its
+    beginning, in order to leave room for the answers. Both may be.
     """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
     truncated: bool
+    answer_cut: bool = False
+    prompt_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many tokens of a pair's prompt, and of each of its answers, max_length has room for."""
+
+    prompt: int
+    answer: int
+
+
+def room(prompt: int, longest_answer: int, max_length: int) -> Room:
+    """What of a pair is kept whose prompt and longer answer are so long, in tokens.
+
+    prompt 50, answer 30, max_length 20 -> Room(prompt=10, answer=10): the prompt's last ten, the answers' first ten.
+    """
+    if prompt + longest_answer <= max_length:
+        return Room(prompt, longest_answer)
+    # At least one token of prompt: a model gives no probability to a first token.
+    kept = min(prompt, max(1, max_length - max(min(longest_answer, max_length // 2), max_length - prompt)))
+    return Room(kept, max_length - kept)
+
+
+def told_cuts(pairs: Sequence["TokenisedPair"]) -> str | None:
+    """What max_length cut of these pairs, in words; None where it cut nothing."""
+    cut = sum(pair.truncated for pair in pairs)
+    if not cut:
+        return None
+    answers, prompts = sum(pair.answer_cut for pair in pairs), sum(pair.prompt_cut for pair in pairs)
+    return cuts_in_words(cut, answers, prompts, len(pairs))
+
+
+def cuts_in_words(cut: int, answers: int, prompts: int, pairs: int) -> str:
+    """What is cut, and what is lost by it.
+
+    "3 of 40 pairs are longer than training.max_length: 2 lose the end of an answer, 1 the beginning of its prompt"
+    """
+    lost = [f"{answers} lose the end of an answer"] if answers else []
+    lost += [f"{prompts} the beginning of {'its' if prompts == 1 else 'their'} prompt"] if prompts else []
+    return f"{cut} of {pairs} pairs are longer than training.max_length: {', '.join(lost)}"
 
 
 def tokenise(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[TokenisedPair]:
@@ -96,13 +138,16 @@ def _cut(prompt: list[int], chosen: list[int], rejected: list[int], max_length: 
     if not chosen or not rejected:
         raise InvalidInput(["the chat template leaves an answer without a single token: check model.chat_template"])
     longest = max(len(chosen), len(rejected))
-    if start + longest <= max_length:
-        return TokenisedPair(prompt, chosen, rejected, truncated=False)
-    # At least one token of prompt: a model gives no probability to a first token.
-    kept = max(1, max_length - max(min(longest, max_length // 2), max_length - start))
-    prompt = prompt[max(0, start - kept) :]
-    room = max_length - len(prompt)
-    return TokenisedPair(prompt, chosen[:room], rejected[:room], truncated=True)
+    fits = room(start, longest, max_length)
+    prompt_cut, answer_cut = fits.prompt < start, fits.answer < longest
+    return TokenisedPair(
+        prompt[start - fits.prompt :],
+        chosen[: fits.answer],
+        rejected[: fits.answer],
+        truncated=prompt_cut or answer_cut,
+        answer_cut=answer_cut,
+        prompt_cut=prompt_cut,
+    )
 
 
 def _shared(ids: list[int], others: list[int]) -> int:

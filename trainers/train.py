@@ -23,6 +23,7 @@ import torch
 from trainers import data, distributed, inputs, models, reference_kinds, tracking, trl_engine
 from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair
+from trainers.data_tokens import told_cuts
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores, check_finite, metrics, score
@@ -132,6 +133,8 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
     policy = load_policy(config, spec.cache_dir)
     progress.heed()
     splits = _pairs(config, policy, spec.cache_dir)
+    if progress.world.first:
+        _tell_cuts(splits)
 
     progress.begin("scoring")
     world = progress.world
@@ -207,6 +210,13 @@ def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list
 def score_reference(config: RunConfig, policy: Policy, cache_dir: Path) -> None:
     """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
     scored_for(config, policy, _pairs(config, policy, cache_dir), cache_dir)
+
+
+def _tell_cuts(splits: Mapping[str, list[TokenisedPair]]) -> None:
+    """Say in the run's log what max_length has cut: of chat messages and sets of the hub only the run can tell."""
+    told = told_cuts([pair for pairs in splits.values() for pair in pairs])
+    if told:
+        print(f"data: {told}", file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ import pytest
 import yaml
 
 from trainers.config import RunConfig
-from trainers.data import inspect
+from trainers.data import Pair, inspect, tokenise
+from trainers.data_checks import lengths
 from trainers.errors import InvalidInput
+from trainers.world_build import _new_tokenizer
 
 TOKENIZER = {
     "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"},
@@ -79,6 +81,31 @@ def test_cut_pairs_are_counted_with_a_local_models_tokenizer(configured, tmp_pat
         "model": {"path": str(tmp_path)},
     }
     assert [cut(configured, changes, length) for length in (8, 9)] == [40, 0]
+
+
+def test_counting_and_cutting_agree_on_what_is_lost(configured, tmp_path):
+    """The plan counts without the tokenizer's ids what the run then cuts."""
+    rows = [("p" * 30, "a" * 40, "b"), ("p" * 30, "a" * 5, "b"), ("pp", "a" * 40, "b" * 50), ("p", "a", "b")]
+    pairs = [Pair(*row) for row in rows]
+    for max_length in (8, 9, 20, 31, 36, 40, 80):
+        cut = tokenise(pairs, _new_tokenizer(), max_length)
+        counted = lengths([(len(p), len(p + a) + 1, len(p + b) + 1) for p, a, b in rows], max_length)
+        assert counted.truncated == sum(pair.truncated for pair in cut)
+        assert counted.answers_cut == sum(pair.answer_cut for pair in cut)
+        assert counted.prompts_cut == sum(pair.prompt_cut for pair in cut)
+        sizes = [len(pair.prompt_ids + answer) for pair in cut for answer in (pair.chosen_ids, pair.rejected_ids)]
+        assert (counted.longest_tokens, counted.mean_tokens) == (max(sizes), sum(sizes) / len(sizes))
+
+
+def test_prompts_that_lose_their_beginning_are_counted_apart(configured, tmp_path):
+    """Prompts of 40 and 41 bytes, answers of 20: max_length 30 leaves an answer half of it, and the prompt the rest."""
+    data = {"option": "jsonl", "path": pairs_file(tmp_path, prompt="Q{}" + "?" * 38)}
+    report = inspect(configured(data=data, training={"max_length": 30}))
+    assert report is not None
+    assert (report.truncated, report.answers_cut, report.prompts_cut) == (40, 40, 40)
+    report = inspect(configured(data={**data, "option": "jsonl"}, training={"max_length": 45}))
+    assert report is not None
+    assert (report.truncated, report.answers_cut, report.prompts_cut) == (40, 0, 40)
 
 
 def cut(configured: Any, changes: dict[str, Any], length: int) -> int | None:

@@ -3,7 +3,7 @@
 import json
 
 from trainers.data import Pair
-from trainers.data_report import describe
+from trainers.data_report import Lengths, describe
 
 
 def test_duplicates_and_pairs_labelled_both_ways_are_counted():
@@ -36,6 +36,18 @@ def test_shorter_chosen_answers_are_told_too():
 
 
 def test_a_report_is_json():
-    report = describe([Pair("p", "a", "b")], []).with_truncated(1)
+    report = describe([Pair("p", "a", "b")], []).with_lengths(Lengths(1, 1, 0, 8, 7.5))
     assert json.loads(json.dumps(report.as_dict()))["truncated"] == 1
     assert "training.max_length" in report.warnings()[0]
+
+
+def test_what_max_length_cuts_is_told_by_what_is_lost():
+    """The end of an answer and the beginning of a prompt spoil different things."""
+    both = describe([Pair(f"p{n}", "a", "b") for n in range(9)], []).with_lengths(Lengths(5, 4, 2, 8, 7.5))
+    (told,) = both.warnings()
+    assert (
+        "5 of 9 pairs are longer than training.max_length: 4 lose the end of an answer, 2 the beginning of their"
+        in told
+    )
+    (prompt_alone,) = describe([Pair("p", "a", "b")], []).with_lengths(Lengths(1, 0, 1, 8, 7.5)).warnings()
+    assert "1 of 1 pairs are longer than training.max_length: 1 the beginning of its prompt" in prompt_alone

@@ -41,6 +41,11 @@ def held_out(result: RunResult) -> dict[str, float | None]:
     return {name: value for name, value in result.metrics.items() if name.startswith("eval/")}
 
 
+def test_a_run_says_what_max_length_cut(tmp_path: Path, cache_dir: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, cache_dir, training__max_length=24, training__max_steps=1)
+    assert "of 48 pairs are longer than training.max_length" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["dpo", "ipo", "orpo", "sft"])
 def test_a_run_of_each_method_ends_with_the_same_measures_and_an_adapter(
     tmp_path: Path, cache_dir: Path, method: str
