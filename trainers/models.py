@@ -152,13 +152,23 @@ def locate(path: str, cache_dir: Path) -> Path:
 
 
 def resolve_precision(config: RunConfig) -> Precision:
-    """`training.precision`, where auto is bf16 if the GPU computes in it, else fp32."""
+    """`training.precision`, where auto is what this machine computes fastest in: see `best_precision`."""
     asked = config.training.precision
     if asked == "auto":
-        return "bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32"
+        return best_precision(torch.cuda.get_device_capability() if torch.cuda.is_available() else None)
     if asked == "fp16" and not torch.cuda.is_available():
         raise InvalidInput(["training.precision: fp16 needs a GPU, and there is none: use fp32, bf16 or auto"])
     return asked
+
+
+def best_precision(capability: tuple[int, int] | None) -> Precision:
+    """bf16 on GPUs from Ampere on, fp16 on those before that have tensor cores, fp32 on older ones and without a GPU.
+
+    `capability` is the GPU's compute capability: (7, 5) for a T4, which torch says supports bf16, as it emulates it.
+    """
+    if capability is None or capability < (7, 0):
+        return "fp32"
+    return "bf16" if capability >= (8, 0) else "fp16"
 
 
 def weights_dtype(config: RunConfig) -> torch.dtype:

@@ -16,7 +16,7 @@ from trainers.errors import InvalidInput
 from trainers.evaluate import score
 from trainers.footprint import check_model
 from trainers.machine import Machine
-from trainers.models import best_attention, load_base, load_policy, load_tokenizer, weights_dtype
+from trainers.models import best_attention, best_precision, load_base, load_policy, load_tokenizer, weights_dtype
 from trainers.reference import reference_scores
 
 FULL = {"kind": "none"}
@@ -59,6 +59,15 @@ def test_trained_weights_are_fp32_and_frozen_ones_follow_the_precision() -> None
     assert weights_dtype(config(model__dtype="auto", peft=FULL, training__precision="bf16")) == torch.float32
     assert weights_dtype(config(model__dtype="auto", training__precision="bf16")) == torch.bfloat16
     assert weights_dtype(config(model__dtype="float16")) == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [(None, "fp32"), ((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")],
+    ids=["no GPU", "P40", "V100", "T4", "A100", "H100"],
+)
+def test_the_precision_is_what_the_gpu_is_fast_in(capability: tuple[int, int] | None, precision: str) -> None:
+    assert best_precision(capability) == precision
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
