@@ -1,7 +1,5 @@
 """Token ids of pairs, worked out by hand with the byte-level tokenizer: byte b has id b, the end of sequence is 257."""
 
-import time
-
 import pytest
 
 from trainers.data import Pair, tokenise
@@ -80,10 +78,3 @@ def test_chat_messages_go_through_the_template():
     (found,) = tokenise([Pair(asked, first, second)], tokenizer, 64)
     assert bytes(found.prompt_ids) == b"<user>q\n<assistant>"
     assert (bytes(found.chosen_ids), bytes(found.rejected_ids)) == (b"yes\n", b"no\n")
-
-
-def test_five_hundred_pairs_take_less_than_a_second(tokenizer):
-    pairs = [Pair(f"prompt {n} " * 10, f"chosen {n} " * 20, f"rejected {n} " * 20) for n in range(543)]
-    start = time.perf_counter()
-    tokenise(pairs, tokenizer, 512)
-    assert time.perf_counter() - start < 1

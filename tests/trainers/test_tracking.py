@@ -191,7 +191,7 @@ def test_a_server_that_never_answers_is_given_up_for_offline(
         started = time.monotonic()
         with tracking.start(spec, config) as tracker:
             tracker.log(1, {"train/loss": 1.0})
-            assert time.monotonic() - started < 1
+            assert time.monotonic() - started < tracking.INIT_TIMEOUT_S
     assert time.monotonic() - started < 22
     assert list((spec.run_dir / "wandb").glob("offline-run-*/run-*.wandb"))
     assert capfd.readouterr().err.count("the run is tracked offline") == 1
