@@ -38,7 +38,8 @@ class Tally:
     seconds: float = 0.0
 
     def __str__(self) -> str:
-        computed = f"{self.computed} answers computed in {self.seconds:.1f} s, " if self.computed else ""
+        where = "the GPU" if torch.cuda.is_available() else "the CPU"
+        computed = f"{self.computed} answers computed on {where} in {self.seconds:.1f} s, " if self.computed else ""
         return f"{self.model}: {computed}{self.known} were there already"
 
 

@@ -223,6 +223,42 @@ def test_another_model_is_not_loaded_where_all_is_known(here: Setting, cache_dir
     assert here.keeper.loaded == 1
 
 
+IDENTITY = """
+import sys
+from pathlib import Path
+from tests.fakes.tiny_runs import run_config
+from trainers import reference_kinds
+from trainers.config import check
+from trainers.models import load_tokenizer
+from trainers.reference_models import ReferenceModel, StandIn
+config, cache = check(run_config(model__path="owner/name")), Path(sys.argv[1])
+stand_in = StandIn(None, load_tokenizer(config, cache), "fp32")
+print(ReferenceModel(config, stand_in, reference_kinds.parts(config)[0], cache).identity()["weights"])
+"""
+
+
+@pytest.mark.slow
+def test_a_model_of_the_hub_is_known_by_the_commit_that_its_name_stands_for_now(
+    here: Setting, repository: Path
+) -> None:
+    hub = here.folder / "hub" / "models--owner--name"
+    (hub / "refs").mkdir(parents=True)
+    found = []
+    for commit in ("0" * 40, "1" * 40):
+        shutil.copytree(here.base, hub / "snapshots" / commit)
+        (hub / "refs" / "main").write_text(commit)
+        done = subprocess.run(
+            [sys.executable, "-c", IDENTITY, str(here.cache)],
+            cwd=repository,
+            env={**os.environ, "HF_HUB_CACHE": str(hub.parent), "HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found.append(done.stdout.strip())
+    assert found == [f"owner/name@{'0' * 40}", f"owner/name@{'1' * 40}"]
+
+
 def test_a_longer_data_set_computes_what_is_new_to_it(here: Setting) -> None:
     write_pairs(here.pairs, THINGS[:5])
     config = here.config()
@@ -582,7 +618,7 @@ def test_several_runs_are_prepared_with_each_model_loaded_once(here: Setting, ca
     tallies = prepare(runs, said.append)
     assert [(tally.computed, tally.known > 0) for tally in tallies] == [(24, True), (24, False)]
     assert [told.partition(": ")[0] for told in said] == [str(here.base), other["path"]]
-    assert all("24 answers computed in" in told for told in said)
+    assert all("24 answers computed on" in told for told in said)
     assert [tally.computed for tally in prepare(runs, said.append)] == [0, 0]
 
 
@@ -598,7 +634,7 @@ def test_a_run_that_was_prepared_computes_nothing_more(here: Setting) -> None:
 def test_the_command_says_what_it_did(here: Setting, capfd: pytest.CaptureFixture[str]) -> None:
     specs(here, here.config(), here.config(method__beta=0.5))
     assert main([str(here.folder / "runs" / "0")]) == 0
-    assert "24 answers computed in" in capfd.readouterr().out
+    assert "24 answers computed on" in capfd.readouterr().out
     assert main(["--study", str(here.folder)]) == 0
     assert capfd.readouterr().out.strip() == f"{here.base}: 24 were there already"
 
