@@ -7,37 +7,74 @@ looked up by the other. Exit codes: 0 all is there now, 1 something failed, 2 a 
 
 import argparse
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainers import inputs, models, reference_kinds
 from trainers.config import RunConfig, check
-from trainers.errors import InvalidInput
+from trainers.distributed import World
+from trainers.errors import InvalidInput, Stopped
 from trainers.methods import METHODS
 from trainers.models import load_tokenizer, resolve_precision
 from trainers.reference_models import Keeper, StandIn, Tally
-from trainers.spec import RunFolder, RunSpec
+from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 
 
-def prepare(specs: Sequence[RunSpec], told: Callable[[str], None] = print) -> list[Tally]:
+def carry_out(step: RunSpec, reporter: Reporter) -> RunResult:
+    """Do a study's step: what the runs that come after it will look up. What goes wrong is a failed result."""
+    if not World.here().first:  # which does it for all of them
+        return RunResult(step.run_id, "completed")
+    models.be_quiet()
+    started = time.monotonic()
+    status: Status = "completed"
+    error = None
+    tallies: list[Tally] = []
+
+    def heed() -> None:
+        if reporter.stop_asked():
+            raise Stopped
+
+    try:
+        reporter.begin("scoring")
+        tallies = prepare([step], heed=heed)
+    except Stopped:
+        status = "cancelled"
+    except Exception as problem:
+        traceback.print_exc()
+        status, error = "failed", f"{type(problem).__name__}: {problem}"
+    known, computed = sum(tally.known for tally in tallies), sum(tally.computed for tally in tallies)
+    return RunResult(
+        step.run_id,
+        status,
+        metrics={"reference/known": known, "reference/computed": computed},
+        seconds=time.monotonic() - started,
+        error=error,
+    )
+
+
+def prepare(
+    specs: Sequence[RunSpec], told: Callable[[str], None] = print, heed: Callable[[], None] = lambda: None
+) -> list[Tally]:
     """Fill the store with all that these runs will look up; a model is loaded once, and only if something is missing.
 
     Returns what was known and what was computed, a model and its settings each, and has `told` told of it. Raises
-    InvalidInput with every fault of the specs' configs, before anything is loaded.
+    InvalidInput with every fault of the specs' configs, before anything is loaded, and what `heed` does, which is
+    called now and then.
     """
     configs = _checked(specs)
     # Runs that differ in other things than these look up the same.
     distinct = {_needs(config, spec): (config, spec) for config, spec in zip(configs, specs, strict=True)}
     tallies: dict[str, Tally] = {}
     for group in _by_reference(list(distinct.values())):
-        _fill(group, tallies)
+        _fill(group, tallies, heed)
     for tally in tallies.values():
         told(str(tally))
     return list(tallies.values())
 
 
-def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally]) -> None:
+def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally], heed: Callable[[], None]) -> None:
     """What runs of one reference need; its model stays in memory from one to the next."""
     # It imports TRL, for seconds, which a fault in the command need not wait for.
     from trainers.train import score_reference
@@ -46,9 +83,8 @@ def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally])
     try:
         for config, spec in group:
             tokenizer = load_tokenizer(config, spec.cache_dir)
-            score_reference(
-                config, StandIn(None, tokenizer, resolve_precision(config), keeper, tallies), spec.cache_dir
-            )
+            stand_in = StandIn(None, tokenizer, resolve_precision(config), keeper, tallies)
+            score_reference(config, stand_in, spec.cache_dir, heed)
     finally:
         keeper.close()
 

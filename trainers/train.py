@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from trainers import data, distributed, inputs, models, reference_kinds, tracking, trl_engine
+from trainers import data, distributed, inputs, models, reference_kinds, reference_step, tracking, trl_engine
 from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair
 from trainers.data_tokens import told_cuts
@@ -46,6 +46,8 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     Where torchrun has started several ranks, each of them calls this with the same spec, and all end the same way. Only
     the first writes anything. One that fails alone takes the others with it, as failed with RankLost.
     """
+    if spec.step is not None:
+        return reference_step.carry_out(spec, reporter)
     started, world = time.monotonic(), World.here()
     progress = _Progress(reporter, world)
     models.be_quiet()
@@ -207,9 +209,9 @@ def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list
     return splits
 
 
-def score_reference(config: RunConfig, policy: Policy, cache_dir: Path) -> None:
+def score_reference(config: RunConfig, policy: Policy, cache_dir: Path, heed: Callable[[], None]) -> None:
     """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
-    scored_for(config, policy, _pairs(config, policy, cache_dir), cache_dir)
+    scored_for(config, policy, _pairs(config, policy, cache_dir), cache_dir, heed)
 
 
 def _tell_cuts(splits: Mapping[str, list[TokenisedPair]]) -> None:

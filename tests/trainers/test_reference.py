@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,7 @@ def test_another_model_is_not_loaded_where_all_is_known(here: Setting, cache_dir
 
 IDENTITY = """
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tests.fakes.tiny_runs import run_config
 from trainers import reference_kinds
@@ -709,3 +711,25 @@ def test_two_ranks_share_the_scoring_and_keep_what_one_looks_up(here: Setting, r
     found = here.scores(config)
     assert here.computed == 0
     assert near(found, here.afresh(config))
+
+
+@pytest.mark.slow
+def test_a_step_of_a_study_computes_what_its_runs_look_up(tmp_path: Path) -> None:
+    step = replace(run_spec(tmp_path / "step", tmp_path / "cache", run_config()), step="reference")
+    done = train(step, Recorder())
+    assert (done.status, done.metrics) == ("completed", {"reference/known": 0, "reference/computed": 96})
+    again = train(step, Recorder())
+    assert again.metrics == {"reference/known": 96, "reference/computed": 0}
+
+
+@pytest.mark.slow
+def test_a_step_that_is_asked_to_stop_is_cancelled(tmp_path: Path) -> None:
+    step = replace(run_spec(tmp_path / "step", tmp_path / "cache", run_config()), step="reference")
+    assert train(step, Recorder(stop_in="scoring")).status == "cancelled"
+
+
+def test_a_step_that_cannot_be_done_says_why(tmp_path: Path) -> None:
+    config = run_config(reference={"kind": "checkpoint", "path": str(tmp_path / "nowhere")})
+    done = train(replace(run_spec(tmp_path / "step", tmp_path / "cache", config), step="reference"), Recorder())
+    assert done.status == "failed"
+    assert "there is no such folder" in str(done.error)
