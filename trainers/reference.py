@@ -5,6 +5,7 @@ memory while the policy trains. `python -m trainers.reference RUN_DIR` computes 
 """
 
 import contextlib
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +27,7 @@ from trainers.reference_models import ReferenceModel, StandIn, Tally, give_back_
 from trainers.reference_store import Entry, Key, ReferenceStore, key
 
 # So many answers are computed between two writings: no more is lost when a run is killed while it scores.
-_ANSWERS_AT_ONCE = 2048
+_ANSWERS_AT_ONCE = 1024
 # Longer than any text, for models that have no longest one.
 _NO_LIMIT = 1 << 30
 
@@ -142,10 +143,12 @@ class _Judge:
         tokens = torch.tensor([self._known[name].tokens for name in keys], dtype=torch.int64)
         return Scores(logps[0::2], logps[1::2], tokens[0::2], tokens[1::2])
 
-    def _look_up(self, answers: Mapping[Key, Answer]) -> None:
+    def _look_up(self, answers: Mapping[Key, Answer], *, again: bool = False) -> None:
+        """What is known of these; `again`, what others have computed meanwhile."""
         found = {}
         if self._store is not None:
-            asked = self._store.find(name for name in answers if name not in self._known)
+            find = self._store.find_new if again else self._store.find
+            asked = find(name for name in answers if name not in self._known)
             found = {name: entry for name, entry in asked.items() if entry.tokens == _scored_tokens(*answers[name])}
         found = self._world.agreed(found)
         self._known |= found
@@ -154,16 +157,23 @@ class _Judge:
     def _compute(self, missing: Mapping[Key, Answer]) -> None:
         # Longest first, as the scorer has them, so that what does not fit fails at once.
         names = sorted(missing, key=lambda name: -len(missing[name][0]) - len(missing[name][1]))
-        for start in range(0, len(names), _ANSWERS_AT_ONCE):
-            began = time.monotonic()
-            some = names[start : start + _ANSWERS_AT_ONCE]
-            logps, tokens = self._ask([missing[name] for name in some])
-            new = dict(zip(some, map(Entry, logps.tolist(), tokens.tolist()), strict=True))
-            self._known |= new
-            if self._store is not None:
-                self._store.add(new)
-            self._tally.computed += len(new)
-            self._tally.seconds += time.monotonic() - began
+        blocks = [names[start : start + _ANSWERS_AT_ONCE] for start in range(0, len(names), _ANSWERS_AT_ONCE)]
+        for turn, place in enumerate(self._world.agreed(_order(len(blocks)))):
+            if turn > 0:
+                self._look_up(missing, again=True)
+            self._compute_block({name: missing[name] for name in blocks[place] if name not in self._known})
+
+    def _compute_block(self, block: Mapping[Key, Answer]) -> None:
+        if not block:
+            return
+        began = time.monotonic()
+        logps, tokens = self._ask(list(block.values()))
+        new = dict(zip(block, map(Entry, logps.tolist(), tokens.tolist()), strict=True))
+        self._known |= new
+        if self._store is not None:
+            self._store.add(new)
+        self._tally.computed += len(new)
+        self._tally.seconds += time.monotonic() - began
 
     def _ask(self, answers: Sequence[Answer]) -> tuple[torch.Tensor, torch.Tensor]:
         if self._opened is None:
@@ -177,6 +187,14 @@ class _Judge:
             heed=self._heed,
             world=self._world,
         )
+
+
+def _order(count: int) -> list[int]:
+    """The first, which has the longest answers, then the others in an order of this run's own.
+
+    Runs that begin together, as those of a sweep do, so find what others did meanwhile, and share the work.
+    """
+    return [0, *random.SystemRandom().sample(range(1, count), count - 1)] if count else []
 
 
 def _in_tokens_of(

@@ -69,9 +69,16 @@ class ReferenceStore:
         written = json.dumps(self._identity, sort_keys=True)
         self.folder = root / hashlib.sha256(written.encode()).hexdigest()[:32]
         self._complained = False
+        # Names of files that were read, or written.
+        self._seen: set[str] = set()
 
     def find(self, wanted: Iterable[Key]) -> dict[Key, Entry]:
         """What is known of these keys. Of two different values of a key, every reader takes the same one."""
+        self._seen.clear()
+        return self.find_new(wanted)
+
+    def find_new(self, wanted: Iterable[Key]) -> dict[Key, Entry]:
+        """What others have added since the last look, of these keys."""
         keys = set(wanted)
         return _Shard.together(self._shards()).look_up(keys) if keys else {}
 
@@ -83,16 +90,16 @@ class ReferenceStore:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._write(_Shard.of(names, entries))
-            write_json(self.folder / "identity.json", self._identity, durable=False)
+            if not (self.folder / "identity.json").exists():
+                write_json(self.folder / "identity.json", self._identity, durable=False)
             self._tidy()
         except OSError as error:
             self._complain(f"cannot be written ({error.strerror or error}): the run goes on without")
 
     def _shards(self) -> Iterator["_Shard"]:
         """Each sound one. One that is gone by now was put together with others, into one that is looked for next."""
-        seen: set[str] = set()
-        while fresh := [path for path in self._paths() if path.name not in seen]:
-            seen.update(path.name for path in fresh)
+        while fresh := [path for path in self._paths() if path.name not in self._seen]:
+            self._seen.update(path.name for path in fresh)
             for path in fresh:
                 shard = self._read(path)
                 if shard is not None:
@@ -130,6 +137,7 @@ class ReferenceStore:
         content = shard.content()
         name = hashlib.sha256(content).hexdigest() + _SUFFIX
         write_whole(self.folder / name, content)
+        self._seen.add(name)
         return name
 
     def _tidy(self) -> None:

@@ -224,6 +224,26 @@ def test_another_model_is_not_loaded_where_all_is_known(here: Setting, cache_dir
     assert here.keeper.loaded == 1
 
 
+def test_a_run_that_scores_takes_over_what_another_has_scored_meanwhile(here: Setting) -> None:
+    config = here.config()
+    pairs = [pair([60 + one, 60 + other], [one]) for one in range(40) for other in range(40)]
+    other = here.stand_in(config)
+    meanwhile: list[int] = []
+
+    def another_run() -> None:
+        if not meanwhile:
+            meanwhile.append(1)
+            reference_scores(config, other, {"train": pairs}, here.cache)
+
+    tallies: dict[str, Tally] = {}
+    ours = StandIn(None, other.tokenizer, "fp32", here.keeper, tallies)
+    found = reference_scores(config, ours, {"train": pairs}, here.cache, another_run)
+    assert len(pairs) == 1600
+    assert here.computed == 1640
+    assert [(tally.computed, tally.known) for tally in tallies.values()] == [(1024, 1640 - 1024)]
+    assert same(found, reference_scores(config, other, {"train": pairs}, here.cache))
+
+
 IDENTITY = """
 import sys
 from dataclasses import replace

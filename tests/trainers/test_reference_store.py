@@ -98,6 +98,16 @@ def test_of_two_values_of_a_key_every_reader_takes_the_same(store: ReferenceStor
     assert store.find([name]) == {name: Entry(-1.5, 1)}
 
 
+def test_what_others_add_is_found_without_reading_all_again(store: ReferenceStore, tmp_path: Path) -> None:
+    first, second = some(5, seed=1), some(5, seed=2)
+    store.add(first)
+    assert store.find_new([*first, *second]) == {}, "one's own is known"
+    ReferenceStore(tmp_path / "reference", IDENTITY).add(second)
+    assert store.find_new([*first, *second]) == second
+    assert store.find_new([*first, *second]) == {}
+    assert store.find([*first, *second]) == first | second
+
+
 def test_many_files_become_one_and_nothing_is_lost(store: ReferenceStore) -> None:
     written: dict[Key, Entry] = {}
     for seed in range(100):
