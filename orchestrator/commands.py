@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from orchestrator import forecast
 from orchestrator.cli import Command, command_line
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
@@ -20,7 +21,7 @@ from orchestrator.launchers import choose, cluster
 from orchestrator.launchers.cluster import Standing
 from orchestrator.ledger import told_retries
 from orchestrator.objective import Objective
-from orchestrator.plan import Plan, changed_settings, largest, make_plan
+from orchestrator.plan import Plan, changed_settings, make_plan
 from orchestrator.progress import State, log, progress, screen, under_way, values_of
 from orchestrator.settings import StudySettings, study_settings
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
@@ -32,6 +33,8 @@ from trainers.footprint import Machine
 from trainers.spec import RunResult, RunSpec
 
 COMPLETED, SOME_FAILED, STOPPED = 0, 1, 130
+# As for a command that is at fault: these runs would be refused.
+UNFIT = 2
 # A controller that is a job of the cluster was told to end before the study was over.
 GO_ON_LATER = 75
 
@@ -51,6 +54,7 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
 
 def _run(command: Command, argv: Sequence[str], console: Console) -> int:
     plan = _make_plan(command)
+    _refuse_other_gpu(plan)
     cluster.refuse_unreachable(plan.settings.launcher)
     folder = StudyFolder(plan.root)
     with contextlib.ExitStack() as stack:
@@ -71,6 +75,14 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
         if cluster.has_own_controller(plan.settings.launcher):
             return _hand_over(stack, plan.settings, folder, console)
         return _work(folder, record, plan.settings, console, still_held)[0]
+
+
+def _refuse_other_gpu(plan: Plan) -> None:
+    """Raises BadCommand where runs were weighed for another GPU than the one they would get."""
+    gpu = plan.settings.gpu
+    if gpu is not None and cluster.machine(plan.settings.launcher, {}) is None and gpu != Machine.here().gpu_model:
+        kind = plan.settings.launcher.kind
+        raise BadCommand([f"gpu={gpu} is for plan and for launcher=slurm: with launcher={kind} runs get what is here"])
 
 
 def resume(command: Command, argv: Sequence[str], *, failed_again: bool) -> int:
@@ -289,7 +301,7 @@ def _writing(folder: StudyFolder) -> Iterator[None]:
 
 
 def _plan(command: Command, console: Console) -> int:
-    plan = _make_plan(command)
+    plan = _make_plan(command, fitting=False)
     done = _results(StudyFolder(plan.root), plan.runs)
     table = RichTable(box=None, pad_edge=False)
     for heading in ("trial", *plan.space, "seeds", "done"):
@@ -311,24 +323,39 @@ def _plan(command: Command, console: Console) -> int:
         _tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")
     for line in (*_resources(plan), *_training(plan)):
         _tell(console, line)
+    _say_what_runs_take(plan, console)
     _say_what_was_found(plan, console)
     for note in plan.notes:
         _tell(console, note, style="yellow")
     for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
         _tell(console, f"\nsbatch would be given, for {count(many, 'run')}:\n\n{text.rstrip()}\n", style="dim")
     _tell(console, f"would lie in {plan.root}")
-    return 0
+    for fault in plan.unfit:
+        _tell(console, fault, style="red")
+    return UNFIT if plan.unfit else COMPLETED
+
+
+def _say_what_runs_take(plan: Plan, console: Console) -> None:
+    if plan.memory:
+        _tell(console, "")
+        # Its cells are figures: a table that is too wide for the screen is still one line a row.
+        console.print(forecast.table(plan.memory), soft_wrap=True, crop=False)
+        for line in forecast.words(plan.memory):
+            _tell(console, line)
+        _tell(console, "")
 
 
 def _resources(plan: Plan) -> Iterator[str]:
     machine = Machine.here()
-    if cluster.machine(plan.settings.launcher, {}) is None:
+    if plan.settings.gpu is not None:
+        yield f"planned for gpu={plan.settings.gpu}"
+    elif cluster.machine(plan.settings.launcher, {}) is None:
         gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
         yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
     launcher = plan.settings.launcher
-    yield f"launcher {launcher.kind}: {choose.describe(launcher, machine, plan.runs, largest(plan.memory))}"
-    for name, need in plan.memory.items():
-        yield f"model {name}: about {need} a run"
+    if not plan.unfit:
+        told = choose.describe(launcher, plan.machine, plan.runs, forecast.largest(plan.memory))
+        yield f"launcher {launcher.kind}: {told}"
 
 
 def _training(plan: Plan) -> Iterator[str]:
@@ -433,9 +460,9 @@ def _cancel(root: Path, console: Console) -> int:
     return 0
 
 
-def _make_plan(command: Command) -> Plan:
+def _make_plan(command: Command, *, fitting: bool = True) -> Plan:
     source = Source(command.config_name, command.config_dir)
-    return make_plan(command.overrides, sweep=command.multirun, source=source, machine=Machine.here())
+    return make_plan(command.overrides, sweep=command.multirun, source=source, machine=Machine.here(), fitting=fitting)
 
 
 def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
@@ -449,7 +476,7 @@ def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
         source={"config_name": command.config_name, "config_dir": _absolute(command.config_dir)},
         runs=[run.run_id for run in plan.runs],
         steps=[step.run_id for step in plan.steps],
-        run_bytes=largest(plan.memory),
+        run_bytes=forecast.largest(plan.memory),
         data={name: None if report is None else report.as_dict() for name, report in plan.data.items()},
     )
 
@@ -476,6 +503,8 @@ def _say_what_was_found(plan: Plan, console: Console) -> None:
     for name, report in plan.data.items():
         for warning in report.warnings() if report is not None else ():
             _tell(console, f"data {name}: {warning}", style="yellow")
+    for warning in plan.warnings:
+        _tell(console, warning, style="yellow")
 
 
 def _folder(command: Command) -> Path:

@@ -30,10 +30,19 @@ class Faults:
         for trial in trials:
             self.add(trial, told)
 
+    def add_from(self, others: "Faults") -> None:
+        """The faults of others, of the same trials."""
+        for fault, trials in others._found.items():
+            self.add_all(trials.values(), [fault])
+
+    def told(self) -> list[str]:
+        """A sentence for each."""
+        return [fault + self._where(trials) for fault, trials in self._found.items()]
+
     def raise_if_any(self) -> None:
         """Raises BadCommand with all of them."""
         if self._found:
-            raise BadCommand([fault + self._where(trials) for fault, trials in self._found.items()])
+            raise BadCommand(self.told())
 
     def _where(self, concerned: Mapping[int, Trial]) -> str:
         if len(concerned) == len(self._trials) or NO_TRIAL.number in concerned:

@@ -5,6 +5,7 @@
 Writes nothing. All faults of a command are told together, before anything expensive starts.
 """
 
+import dataclasses
 import difflib
 import hashlib
 import json
@@ -22,6 +23,7 @@ from orchestrator import lineage
 from orchestrator.config import Composer, Parsed, Source, Sweep, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.faults import NO_TRIAL, Faults
+from orchestrator.forecast import Need, largest, needs
 from orchestrator.launchers import cluster
 from orchestrator.launchers.choose import describe
 from orchestrator.reference_step import reference_steps
@@ -32,11 +34,11 @@ from orchestrator.wording import one_line
 from orchestrator.worker import TRAIN
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
-from trainers import inputs, tracking
+from trainers import inputs, limits, tracking
 from trainers.config import RUN_SECTIONS, RunConfig, check, mended
 from trainers.data import DataReport, inspect
 from trainers.errors import InvalidInput
-from trainers.footprint import Estimate, Machine, check_model, estimate
+from trainers.footprint import Machine, missing, too_large
 from trainers.metric_names import EVAL_METRICS
 from trainers.spec import RunSpec
 
@@ -57,14 +59,23 @@ class Plan:
     steps: Sequence[RunSpec]
     # What was found in the data, by the name of the data set; None where only the run can look.
     data: Mapping[str, DataReport | None]
-    # What a run needs of memory, by the name of its model.
-    memory: Mapping[str, Estimate]
+    # What runs take of memory and time.
+    memory: Sequence[Need]
+    # The machine that runs go to, or stand in for one that was named, where they go to no cluster.
+    machine: Machine
     # What could not be checked of where the runs are to go.
     notes: Sequence[str] = ()
+    # What the runs ask of their models beyond what these were made for.
+    warnings: Sequence[str] = ()
+    # Why runs do not fit, where the plan was to be made all the same.
+    unfit: Sequence[str] = ()
 
 
-def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine) -> Plan:
-    """Compose and check every run. Raises BadCommand with every fault found."""
+def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine, fitting: bool = True) -> Plan:
+    """Compose and check every run. Raises BadCommand with every fault found.
+
+    A run that does not fit is a fault; with `fitting=False` it is told in the plan, where it is the only one.
+    """
     with composer(source) as compose:
         parsed = compose.parse(overrides)
         space = {s.key: s.values for s in parsed.sweeps if s.key != "seed"}
@@ -74,28 +85,40 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         settings = _settings(compose, parsed, faults)
         planned = _composed(compose, parsed, trials, faults)
     planned = _linked(planned, settings, faults)
+    if settings.gpu is not None:
+        machine = machine.with_gpu(settings.gpu)
     machine = machine.shared_by(getattr(settings.launcher, "runs_per_gpu", 1))
 
     def machine_of(run: _Planned) -> Machine:
-        return cluster.machine(settings.launcher, run.resources) or machine
+        return cluster.machine(settings.launcher, run.resources, settings.gpu) or machine
 
-    reports = _inspect(planned, machine_of, _cache_dir(settings), faults)
-    memory = _memory(planned, machine_of)
-    faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
-    return _assemble(settings, space, trials, planned, reports, memory, faults)
+    found = _inspect(planned, _cache_dir(settings), faults)
+    unfit = Faults(trials)
+    for runs in _grouped(planned, _weighed):
+        longest = found.longest(runs[0])
+        unfit.add_all((run.trial for run in runs), too_large(runs[0].config, machine_of(runs[0]), longest))
+    if fitting or faults.told():
+        faults.add_from(unfit)
+    different = {run.fingerprint: run for run in planned}.values()
+    memory = needs((run.config, found.of(run), machine_of(run)) for run in different)
+    if not unfit.told():
+        faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
+    plan = _assemble(settings, space, trials, planned, found, memory, machine, faults)
+    return dataclasses.replace(plan, unfit=unfit.told())
 
 
-def _too_many_workers(settings: StudySettings, machine: Machine, memory: Mapping[str, Estimate]) -> Sequence[str]:
+def _weighed(config: RunConfig) -> object:
+    """All that a run's memory depends on."""
+    parts = (config.method.name, config.model, config.reference, config.peft, config.quantization, config.training)
+    return (*parts, config.data, config.evaluation.batch_size)
+
+
+def _too_many_workers(settings: StudySettings, machine: Machine, memory: Sequence[Need]) -> Sequence[str]:
     try:
         describe(settings.launcher, machine, run_bytes=largest(memory))
     except BadCommand as error:
         return error.faults
     return ()
-
-
-def largest(memory: Mapping[str, Estimate]) -> int | None:
-    """Bytes of the largest run, None where no model's size is known."""
-    return max((need.total for need in memory.values()), default=None)
 
 
 def changed_settings(settings: Mapping[str, Any], overrides: Sequence[str], source: Source) -> StudySettings:
@@ -212,16 +235,32 @@ def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
-def _inspect(
-    planned: Sequence[_Planned], machine_of: Callable[[_Planned], Machine], cache_dir: Path, faults: Faults
-) -> dict[str, DataReport | None]:
+@dataclass(frozen=True)
+class _Found:
+    """What was found in the data: by the name of the set, and by the fingerprint of the run."""
+
+    reports: Mapping[str, DataReport | None]
+    by_run: Mapping[str, DataReport | None]
+
+    def of(self, run: _Planned) -> DataReport | None:
+        return self.by_run.get(run.fingerprint)
+
+    def longest(self, run: _Planned) -> int | None:
+        """Tokens of the longest sequence, where they were counted."""
+        report = self.of(run)
+        return None if report is None else report.longest_tokens
+
+
+def _inspect(planned: Sequence[_Planned], cache_dir: Path, faults: Faults) -> _Found:
     """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
     reports: dict[str, DataReport | None] = {}
+    by_run: dict[str, DataReport | None] = {}
     for runs in _grouped(planned, lambda c: (c.data, c.model, c.training.max_length, _batch(c))):
         config = runs[0].config
         name = str(getattr(config.data, "path", config.data.kind))
         try:
             report = inspect(config)
+            by_run.update((run.fingerprint, report) for run in runs)
             if reports.get(name, report) != report:  # another tokenizer cuts other answers
                 name = f"{name} with model={config.model.name}, max_length={config.training.max_length}"
             reports[name] = report
@@ -229,9 +268,9 @@ def _inspect(
             faults.add_all((run.trial for run in runs), error.faults)
     for runs in _grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
-    for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
-        faults.add_all((run.trial for run in runs), check_model(runs[0].config, machine_of(runs[0]), cache_dir))
-    return reports
+    for runs in _grouped(planned, lambda c: (c.model, c.reference)):
+        faults.add_all((run.trial for run in runs), missing(runs[0].config, cache_dir))
+    return _Found(reports, by_run)
 
 
 def _grouped(planned: Sequence[_Planned], key: Callable[[RunConfig], object]) -> Iterable[list[_Planned]]:
@@ -266,8 +305,9 @@ def _assemble(
     space: Mapping[str, Sequence[Scalar]],
     trials: Sequence[Trial],
     planned: Sequence[_Planned],
-    reports: Mapping[str, DataReport | None],
-    memory: Mapping[str, Estimate],
+    found: _Found,
+    memory: Sequence[Need],
+    machine: Machine,
     faults: Faults,
 ) -> Plan:
     identity = _identity(planned)
@@ -283,7 +323,15 @@ def _assemble(
     faults.add(NO_TRIAL, refused)
     faults.raise_if_any()
     steps, runs = reference_steps(runs, settings)
-    return Plan(name, folder.root, identity, settings, space, trials, runs, steps, reports, memory, notes)
+    return Plan(
+        name, folder.root, identity, settings, space, trials, runs, steps, found.reports, memory, machine, notes,
+        warnings=_limits(planned, found),
+    )  # fmt: skip
+
+
+def _limits(planned: Sequence[_Planned], found: _Found) -> Sequence[str]:
+    groups = _grouped(planned, lambda c: (c.model, c.training.max_length, c.data))
+    return list(dict.fromkeys(told for g in groups for told in limits.warnings(g[0].config, found.longest(g[0]))))
 
 
 def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> RunSpec:
@@ -309,17 +357,6 @@ def _with_needs(planned: Sequence[_Planned], specs: Sequence[RunSpec]) -> list[R
         spec if run.needs is None else replace(spec, needs=(specs[run.needs].run_id,))
         for run, spec in zip(planned, specs, strict=True)
     ]
-
-
-def _memory(planned: Sequence[_Planned], machine_of: Callable[[_Planned], Machine]) -> dict[str, Estimate]:
-    """The largest estimate for each model."""
-    largest: dict[str, Estimate] = {}
-    for runs in _grouped(planned, lambda c: (c.model, c.reference, c.peft, c.quantization, c.training)):
-        config = runs[0].config
-        needed = estimate(config, machine_of(runs[0]))
-        if needed is not None and needed.total > getattr(largest.get(config.model.name), "total", 0):
-            largest[config.model.name] = needed
-    return largest
 
 
 def _identity(planned: Sequence[_Planned]) -> str:

@@ -12,6 +12,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.resources import Positive, Word
 from orchestrator.retries import RetryLimits
 from trainers.config import RUN_SECTIONS, describe
+from trainers.gpus import GPUName
 from trainers.sections import Count, Section
 
 # What carries out a run: a function that takes a RunSpec and a Reporter, and returns a RunResult.
@@ -121,6 +122,8 @@ class StudySettings(Section):
     cache_dir: str | None
     reference_step: bool | Literal["auto"]
     fail_fast: bool
+    # Records of studies older than this have none.
+    gpu: GPUName | None = None
 
     @property
     def launcher_detaches(self) -> bool:

@@ -15,16 +15,23 @@ _LEARNT_POSITIONS = {"opt", "gpt2"}
 _WINDOW_IS_OPTIONAL = {"qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "smollm3"}
 
 
-def warnings(config: RunConfig) -> list[str]:
-    """What training.max_length asks of the model beyond what it was made for, a sentence each."""
+def warnings(config: RunConfig, longest: int | None = None) -> list[str]:
+    """What training.max_length asks of the model beyond what it was made for, a sentence each.
+
+    Nothing where `longest`, the tokens of the longest sequence, is known and asks for less.
+    """
     known = config_at(config.model.path, config.model.revision)
-    return [] if known is None else [*_positions(config, known), *_window(config, known)]
+    if known is None:
+        return []
+    length = config.training.max_length
+    reached = min(length, longest or length)
+    return [*_positions(config, known, reached), *_window(config, known, reached)]
 
 
-def _positions(config: RunConfig, known: Mapping[str, Any]) -> list[str]:
+def _positions(config: RunConfig, known: Mapping[str, Any], reached: int) -> list[str]:
     positions = known.get("max_position_embeddings", known.get("n_positions"))
     length = config.training.max_length
-    if not isinstance(positions, int) or length <= positions:
+    if not isinstance(positions, int) or reached <= positions:
         return []
     so = (
         "a longer pair ends the run with an error"
@@ -37,9 +44,9 @@ def _positions(config: RunConfig, known: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _window(config: RunConfig, known: Mapping[str, Any]) -> list[str]:
+def _window(config: RunConfig, known: Mapping[str, Any], reached: int) -> list[str]:
     window, length = known.get("sliding_window"), config.training.max_length
-    if not isinstance(window, int) or length <= window:
+    if not isinstance(window, int) or reached <= window:
         return []
     layers = known.get("layer_types") or []
     if known.get("use_sliding_window", known.get("model_type") not in _WINDOW_IS_OPTIONAL) is False:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from trainers.gpus import GPUS, GPUName, named
+
 CGROUP = Path("/sys/fs/cgroup")
 MIB = 1024**2
 
@@ -32,11 +34,18 @@ class Machine:
     runs_per_gpu: int = 1
     # What people call it.
     name: str = "this machine"
+    # The kind of GPU, where all are of one kind that is known.
+    gpu_model: GPUName | None = None
 
     @classmethod
     def here(cls) -> "Machine":
         """This machine, as far as this process may use it: within its cgroup, affinity and CUDA_VISIBLE_DEVICES."""
         return _here(os.environ.get("CUDA_VISIBLE_DEVICES"))
+
+    def with_gpu(self, gpu: GPUName) -> "Machine":
+        """The same machine as if it had one GPU of that kind."""
+        kind = f"the kind gpu={gpu}"
+        return dataclasses.replace(self, gpu_bytes=(GPUS[gpu].bytes,), gpu_ids=("0",), name=kind, gpu_model=gpu)
 
     def shared_by(self, runs_per_gpu: int) -> "Machine":
         """The same machine, with so many runs at a time on each GPU."""
@@ -61,7 +70,22 @@ class Machine:
 def _here(visible: str | None) -> Machine:
     ram = min([psutil.virtual_memory().total, *cgroup_limits(CGROUP)])
     gpus = visible_gpus(_gpus(ram), visible)
-    return Machine(ram, tuple(gpu.bytes for gpu in gpus), _cores(), tuple(gpu.id for gpu in gpus))
+    return Machine(
+        ram,
+        tuple(gpu.bytes for gpu in gpus),
+        _cores(),
+        tuple(gpu.id for gpu in gpus),
+        gpu_model=_model() if gpus else None,
+    )
+
+
+def _model() -> GPUName | None:
+    """What the driver calls the GPUs; a partition of one (MIG) is as fast as it is large, and of no known kind."""
+    products = set(_driver("--query-gpu=name,mig.mode.current", "--format=csv,noheader").strip().splitlines())
+    if len(products) != 1:
+        return None
+    product, _, partitioned_into = products.pop().partition(",")
+    return None if "Enabled" in partitioned_into else named(product)
 
 
 def cgroup_limits(root: Path) -> list[int]:

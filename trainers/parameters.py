@@ -48,8 +48,8 @@ class Shape:
     relu: bool
     # Weights and biases of embeddings, head, norms and whatever else is no linear layer's weight.
     rest: int
-    # Whether the head is a matrix of its own, not the embedding once more.
-    head_is_own: bool
+    # Of these, the words' embedding.
+    embedding: int
 
     @property
     def parameters(self) -> int:
@@ -208,7 +208,7 @@ def _shape(config: Mapping[str, Any], kind: _Kind) -> Shape:
         layer_norm=kind.norm_bias,
         relu=config.get("activation_function", "relu" if config["model_type"] == "opt" else None) == "relu",
         rest=layers * in_layer + final + _embeddings(config, kind, hidden, tied=tied),
-        head_is_own=not tied,
+        embedding=_size(config, "vocab_size") * _size(config, "word_embed_proj_dim", "hidden_size", "n_embd"),
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.resources import RunResources, first
 from orchestrator.settings import LauncherSettings, SlurmSettings, StudySettings
 from orchestrator.worker import TRAIN
+from trainers.gpus import GPUS, GPUName
 from trainers.machine import Machine
 from trainers.spec import RunSpec, Scalar
 
@@ -34,8 +35,11 @@ def check(settings: LauncherSettings, root: Path, specs: Sequence[RunSpec]) -> t
     return found.faults, found.notes
 
 
-def machine(settings: LauncherSettings, wanted: Mapping[str, Scalar]) -> Machine | None:
-    """What a run has to itself on the cluster, as far as that is known; None where it runs on this machine."""
+def machine(settings: LauncherSettings, wanted: Mapping[str, Scalar], gpu: GPUName | None = None) -> Machine | None:
+    """What a run has to itself on the cluster, as far as that is known; None where it runs on this machine.
+
+    `gpu` is the kind of GPU that the user says it gets.
+    """
     if not isinstance(settings, SlurmSettings) or settings.cluster == "local":
         return None
     needs = RunResources.model_validate(dict(wanted))
@@ -44,10 +48,17 @@ def machine(settings: LauncherSettings, wanted: Mapping[str, Scalar]) -> Machine
     memory = (settings.mem_gb or needs.mem_gb) if settings.target == TRAIN else None
     return Machine(
         ram_bytes=UNKNOWN_BYTES if memory is None else int(memory * 2**30),
-        gpu_bytes=(UNKNOWN_BYTES if settings.gpu_mem_gb is None else int(settings.gpu_mem_gb * 2**30),) * gpus,
+        gpu_bytes=(_gpu_bytes(settings, gpu),) * gpus,
         cores=settings.cpus_per_run or needs.cpus or 1,
-        name="its job (launcher.mem_gb, gpus_per_run, gpu_mem_gb)",
+        name=f"its job ({f'gpu={gpu}' if gpu and gpus else 'launcher.mem_gb, gpus_per_run, gpu_mem_gb'})",
+        gpu_model=gpu if gpus else None,
     )
+
+
+def _gpu_bytes(settings: SlurmSettings, gpu: GPUName | None) -> int:
+    if settings.gpu_mem_gb is not None:
+        return int(settings.gpu_mem_gb * 2**30)
+    return UNKNOWN_BYTES if gpu is None else GPUS[gpu].bytes
 
 
 def refuse_unreachable(settings: LauncherSettings) -> None:

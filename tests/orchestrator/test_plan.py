@@ -204,7 +204,9 @@ def test_what_spoils_a_sweep_is_in_the_plan(tmp_path: Path, pairs: Path):
 
 
 def test_a_plan_tells_the_memory_of_each_model(tmp_path: Path):
-    assert 0 < plan(out=tmp_path).memory["tiny"].total < 2 << 30
+    (need,) = plan("beta=0.1,0.5", out=tmp_path).memory
+    assert (need.model, need.how, need.runs, need.fits) == ("tiny", "LoRA r=16", 2, True)
+    assert 0 < need.estimate.total < 2 << 30
 
 
 def keys(node: Mapping[str, object], prefix: str = "") -> Iterator[str]:

@@ -47,7 +47,8 @@ def test_seven_billion_in_bf16_do_not_fit_a_laptop(configured):
 
 
 def test_the_same_in_four_bits_fit(configured):
-    assert not check_model(configured(quantization={"kind": "nf4", "double_quant": True}), LAPTOP, Path())
+    in_4_bits = configured(quantization={"kind": "nf4", "double_quant": True}, training={"max_length": 512})
+    assert not check_model(in_4_bits, LAPTOP, Path())
 
 
 def test_the_gpu_counts_where_there_is_one(configured):
@@ -68,12 +69,12 @@ def test_runs_share_a_gpu_and_its_memory(configured):
 
 
 def test_full_fine_tuning_holds_weights_gradients_and_two_moments(configured):
-    """7e9 parameters in fp32: 28 GB, 28 GB, and 56 GB of Adam; of 8-bit Adam 14 GB."""
+    """7e9 parameters in fp32: 28 GB, 28 GB, and 56 GB of Adam; of 8-bit Adam a quarter, but for the embedding."""
     full = configured(peft={"kind": "none"})
     found = estimate(full, LAPTOP)
     assert (found.weights, found.gradients, found.optimizer) == (28 * GB, 28 * GB, 56 * GB)
     eight = configured(peft={"kind": "none"}, training={"optimizer": "paged_adamw_8bit"})
-    assert estimate(eight, LAPTOP).optimizer == 14 * GB
+    assert 14 * GB < estimate(eight, LAPTOP).optimizer < 15.2 * GB
 
 
 def test_only_another_model_as_reference_takes_room(configured, tmp_path):
@@ -137,3 +138,29 @@ def test_this_machine_has_memory_and_cores():
     here = Machine.here()
     assert here.ram_bytes > GB
     assert here.cores >= 1
+
+
+SMALL = {"vocab_size": 100, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+LLAMA_LIKE = {**SMALL, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+              "num_key_value_heads": 2, "max_position_embeddings": 64, "head_dim": 8}  # fmt: skip
+OPT = {**SMALL, "hidden_size": 32, "ffn_dim": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
+       "max_position_embeddings": 64}  # fmt: skip
+REAL = [
+    *((kind, LLAMA_LIKE) for kind in ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "phi3", "stablelm",
+                                      "olmo", "olmo2", "smollm3")),
+    ("phi", {key: value for key, value in LLAMA_LIKE.items() if key != "head_dim"}),
+    ("opt", {**OPT, "word_embed_proj_dim": 32}), ("opt", {**OPT, "word_embed_proj_dim": 16}),
+    ("gpt_neox", {**SMALL, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3,
+                  "num_attention_heads": 4}),
+    ("gpt2", {**SMALL, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 64}),
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "sizes"), REAL, ids=[kind for kind, _ in REAL])
+def test_parameters_of_small_real_models_are_exact(kind, sizes):
+    import transformers
+
+    config = transformers.AutoConfig.for_model(kind, **sizes)
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    assert from_config(config.to_dict()) == sum(weight.numel() for weight in model.parameters())
