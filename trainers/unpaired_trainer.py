@@ -5,7 +5,7 @@ prompts: arXiv:2402.01306, section 4.1. It is estimated anew in each micro-batch
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,26 +19,43 @@ from trainers.trainer_base import PreparedTrainer, Row
 
 UnpairedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+# Of desirable answers, and of others.
+_REWARDS = ("rewards/chosen", "rewards/rejected")
+
 
 def mismatch(pairs: Sequence[TokenisedPair], seed: int, max_length: int) -> list[TokenisedPair]:
     """For each of n pairs its prompt with two answers to other prompts, cut to `max_length`; the same for each seed.
 
-    The answers come from a random order of all 2n, each used once, so that good and bad ones mix. Where all prompts are
-    alike, there are no others.
+    The answers are the pairs' own in another order, each used once, so that good and bad ones mix. Where more than half
+    of the pairs share one prompt, the answers to others are used again; where all do, there are no others.
     """
     answers = [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    order = list(range(len(answers)))
-    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
     lent: dict[int, list[int]] = {}
-    for place, index in enumerate(order):
-        prompt = answers[index][0]
-        following = (answers[order[(place + ahead) % len(order)]] for ahead in range(1, len(order)))
-        other = next((ids for asked, ids in following if asked != prompt), answers[order[place - 1]][1])
-        lent[index] = list(other[: max(1, max_length - len(prompt))])
+    for index, lender in _lenders([tuple(prompt) for prompt, _ in answers], seed):
+        lent[index] = list(answers[lender][1][: max(1, max_length - len(answers[index][0]))])
     return [
         TokenisedPair(list(pair.prompt_ids), lent[2 * number], lent[2 * number + 1], truncated=False)
         for number, pair in enumerate(pairs)
     ]
+
+
+def _lenders(kinds: Sequence[Hashable], seed: int) -> Iterator[tuple[int, int]]:
+    """Each place of `kinds`, with a place of another kind.
+
+    Standing kind by kind, the most frequent first, each looks ahead as far as there are places of that one.
+    """
+    order = list(range(len(kinds)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - no secret
+    groups: dict[Hashable, list[int]] = {}
+    for place in order:
+        groups.setdefault(kinds[place], []).append(place)
+    most = max(groups.values(), key=len)
+    others = [place for group in groups.values() if group is not most for place in group]
+    line = most + others
+    ahead = len(most) if others else 1
+    for number, place in enumerate(line):
+        enough = number >= len(most) or len(others) >= len(most) or not others
+        yield place, line[(number + ahead) % len(line)] if enough else others[number % len(others)]
 
 
 def unpaired_rows(
@@ -90,7 +107,7 @@ class UnpairedTrainer(PreparedTrainer, DPOTrainer):  # type: ignore[misc]
     """Rows are those of `unpaired_rows`."""
 
     def __init__(self, *, loss: UnpairedLoss, reward_scale: float, **kwargs: Any) -> None:
-        """`train/rewards/*` are `reward_scale` times the log-ratios, over all answers of a kind in a micro-batch."""
+        """`train/rewards/*` are `reward_scale` times the log-ratios, means over all answers of a kind."""
         self._unpaired_loss, self._reward_scale = loss, reward_scale
         super().__init__(**kwargs)
         self.ref_model = None
@@ -125,9 +142,20 @@ class UnpairedTrainer(PreparedTrainer, DPOTrainer):  # type: ignore[misc]
     def _note(self, rewards: Tensor, desirable: Tensor, kl: Tensor, attended: Tensor) -> None:
         metrics = self._metrics["train"]
         metrics["kl"].append(kl.item())
-        for name, kind in (("rewards/chosen", desirable), ("rewards/rejected", ~desirable)):
-            # As many sums as micro-batches, also where one holds no answer of the kind.
-            metrics[name].append((rewards * kind).sum().item() * len(kind) / max(1, int(kind.sum())) / len(kind))
-        metrics["rewards/margins"].append(metrics["rewards/chosen"][-1] - metrics["rewards/rejected"][-1])
+        for name, kind in zip(_REWARDS, (desirable, ~desirable), strict=True):
+            metrics[f"{name}/sum"].append((rewards * kind).mean().item())
+            metrics[f"{name}/share"].append(kind.float().mean().item())
         self._total_train_tokens += attended.sum().item()
         metrics["num_tokens"] = [self._total_train_tokens]
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With the rewards: micro-batches count by how many answers of a kind they hold, which may be none."""
+        metrics = self._metrics["train"]
+        for name in _REWARDS:
+            total, share = (sum(metrics.pop(f"{name}/{part}", [])) for part in ("sum", "share"))
+            if share:
+                metrics[name] = [total / share]
+        if all(name in metrics for name in _REWARDS):
+            chosen, rejected = (metrics[name][0] for name in _REWARDS)
+            metrics["rewards/margins"] = [chosen - rejected]
+        super().log(logs, start_time)
