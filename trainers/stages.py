@@ -27,7 +27,7 @@ class Stage:
 def stages(config: RunConfig, pairs: Sequence[TokenisedPair], reference: Scores | None) -> list[Stage]:
     """One stage for all methods but sdpo, whose stages share the pairs, and `training.max_steps`, evenly.
 
-    Raises InvalidInput where there are fewer pairs than stages.
+    Raises InvalidInput where there are fewer pairs, or steps, than stages.
     """
     method = config.method
     if not isinstance(method, SDPO):
@@ -35,17 +35,25 @@ def stages(config: RunConfig, pairs: Sequence[TokenisedPair], reference: Scores 
     assert reference is not None
     if len(pairs) < method.stages:
         raise InvalidInput([f"method.stages={method.stages}: there are {len(pairs)} training pairs"])
+    steps = config.training.max_steps
+    if 0 < steps < method.stages:
+        raise InvalidInput([f"method.stages={method.stages}: there are {steps} steps, training.max_steps={steps}"])
     margins = reference.chosen_logps - reference.rejected_logps
     order = margins.argsort(descending=True, stable=True) if method.order == "easy_first" else torch.arange(len(pairs))
     parts = order.tensor_split(method.stages)
-    share = _with_max_steps(config, max(1, config.training.max_steps // method.stages))
     return [
-        Stage(share, [pairs[index] for index in part.tolist()], reference.at(part) if number == 0 else None)
+        Stage(
+            _with_share_of_steps(config, number, method.stages),
+            [pairs[index] for index in part.tolist()],
+            reference.at(part) if number == 0 else None,
+        )
         for number, part in enumerate(parts)
     ]
 
 
-def _with_max_steps(config: RunConfig, steps: int) -> RunConfig:
+def _with_share_of_steps(config: RunConfig, stage: int, stages: int) -> RunConfig:
     if config.training.max_steps < 0:
         return config
+    each, left = divmod(config.training.max_steps, stages)
+    steps = each + (stage < left)
     return config.model_copy(update={"training": config.training.model_copy(update={"max_steps": steps})})
