@@ -37,6 +37,22 @@ def test_orpo_goes_towards_half_the_logit_as_lambda_grows() -> None:
     assert two_actions.orpo(0.8, 1e9) == pytest.approx(math.log(4) / 2, abs=1e-6)
 
 
+def test_simpo_without_a_margin_is_posterior() -> None:
+    assert two_actions.simpo(0.8, 2.0, 0.0) == pytest.approx(two_actions.posterior(0.8, 2.0))
+
+
+def test_a_minimum_is_found_where_there_is_a_closed_form() -> None:
+    def dpo(chosen: float, rejected: float) -> float:
+        return -two_actions.log_sigmoid(0.5 * (chosen - rejected))
+
+    assert two_actions.minimum(0.8, dpo, -1.0) == pytest.approx(two_actions.dpo(0.8, 0.5, -1.0), abs=1e-5)
+    assert two_actions.minimum(0.8, dpo) == pytest.approx(two_actions.posterior(0.8, 0.5), abs=1e-5)
+
+
+def test_f_dpo_with_the_logarithm_is_dpo() -> None:
+    assert two_actions.f_dpo(0.8, 0.5, -1.0, math.log) == pytest.approx(two_actions.dpo(0.8, 0.5, -1.0))
+
+
 @pytest.mark.parametrize(
     ("pairs", "tau", "expected"),
     [

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.fakes.tiny_models import training_with
 from tests.fakes.tiny_runs import bandit, pair, probabilities, training_of, uniform
 from tests.oracles import bandits, two_actions
 from tests.oracles.test_oracles import wins
@@ -98,21 +99,127 @@ def optimum(tmp_path: Path, method: Mapping[str, Any]) -> float:
     return float(torch.logit(probabilities(policy)[1].double()))
 
 
+P = 0.8
+
+
+def case(expected: float, name: str, **options: Any) -> Any:
+    told = "-".join(str(value) for value in options.values())
+    return pytest.param({"name": name, **options}, expected, id=f"{name}-{told}" if told else name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "expected"),
     [
-        pytest.param({"name": "dpo", "beta": 0.5}, two_actions.dpo(0.8, 0.5, S0), id="dpo-0.5"),
-        pytest.param({"name": "dpo", "beta": 2.0}, two_actions.dpo(0.8, 2.0, S0), id="dpo-2"),
-        pytest.param({"name": "ipo", "tau": 0.1}, two_actions.ipo(0.8, 0.1, S0), id="ipo-0.1"),
-        pytest.param({"name": "ipo", "tau": 1.0}, two_actions.ipo(0.8, 1.0, S0), id="ipo-1"),
-        pytest.param({"name": "orpo", "lambda": 0.1}, two_actions.orpo(0.8, 0.1), id="orpo-0.1"),
-        pytest.param({"name": "orpo", "lambda": 1.0}, two_actions.orpo(0.8, 1.0), id="orpo-1"),
-        pytest.param({"name": "sft"}, two_actions.sft(0.8), id="sft"),
+        case(two_actions.dpo(P, 0.5, S0), "dpo", beta=0.5),
+        case(two_actions.dpo(P, 2.0, S0), "dpo", beta=2.0),
+        case(two_actions.dpo(P, 0.5, S0), "dpo", beta=0.5, length_normalised=True),
+        case(two_actions.f_dpo(P, 1.0, S0, lambda t: 1 - 1 / t), "dpo", beta=1.0, f_divergence="forward_kl"),
+        case(two_actions.f_dpo(P, 1.0, S0, lambda t: math.log(2 * t / (1 + t))), "dpo", beta=1.0, f_divergence="js"),
+        case(
+            two_actions.f_dpo(P, 1.0, S0, lambda t: 2 - 2 / math.sqrt(t)),
+            "dpo", beta=1.0, f_divergence="alpha", f_alpha=0.5,
+        ),
+        case(
+            two_actions.root(lambda s: 2.0 * (two_actions.sigmoid(s) - P) + 0.5 * (
+                two_actions.sigmoid(0.5 * (s - S0)) - P)),
+            "dpo", beta=0.5, sft_weight=2.0,
+        ),
+        case(two_actions.cdpo(P, 0.5, 0.1, S0), "cdpo", beta=0.5, epsilon=0.1),
+        case(two_actions.cdpo(P, 1.0, 0.4, S0), "cdpo", beta=1.0, epsilon=0.4),
+        case(two_actions.robust(P, 1.0, 0.1, S0), "robust", beta=1.0, epsilon=0.1),
+        case(two_actions.ipo(P, 0.1, S0), "ipo", tau=0.1),
+        case(two_actions.ipo(P, 1.0, S0), "ipo", tau=1.0),
+        case(two_actions.ipo(P, 1.0, S0), "ipo", tau=1.0, per_token=False),
+        case(two_actions.hinge(P, 0.5, S0), "hinge", beta=0.5),
+        case(two_actions.exo(P, 1.0, 0.001, S0), "exo", beta=1.0, epsilon=0.001),
+        case(two_actions.exo(P, 2.0, 0.2, S0), "exo", beta=2.0, epsilon=0.2),
+        case(two_actions.posterior(P, 0.5), "posterior", beta=0.5),
+        case(two_actions.posterior(P, 2.0), "posterior", beta=2.0),
+        case(two_actions.simpo(P, 2.0, 1.0), "simpo", beta=2.0, gamma=1.0),
+        case(two_actions.simpo(P, 1.0, 0.0), "simpo", beta=1.0, gamma=0.0),
+        case(two_actions.cpo(P, 0.1, 1.0), "cpo", beta=0.1),
+        case(two_actions.cpo(P, 2.0, 0.5), "cpo", beta=2.0, nll_weight=0.5),
+        case(two_actions.orpo(P, 0.1), "orpo", **{"lambda": 0.1}),
+        case(two_actions.orpo(P, 1.0), "orpo", **{"lambda": 1.0}),
+        case(two_actions.unlikelihood(P), "unlikelihood", alpha=0.5),
+        case(two_actions.sft(P), "sft"),
     ],
-)
+)  # fmt: skip
 def test_two_actions_end_at_the_closed_form(tmp_path: Path, method: Mapping[str, Any], expected: float) -> None:
     assert optimum(tmp_path, method) == pytest.approx(expected, abs=0.01)
+
+
+def ls(x: float) -> float:
+    return two_actions.log_sigmoid(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "formula"),
+    [
+        case(lambda w, r: -ls(0.5 * (w - r - 2 * max(0, -w))), "dpop", beta=0.5, penalty=2.0),
+        case(lambda w, r: -ls(2 * (w - r - 50 * max(0, -w))), "dpop", beta=2.0, penalty=50.0),
+        case(lambda w, r: -ls(w) - ls(-w) / 2 - ls(-r) / 2, "nca", beta=1.0),
+        case(lambda w, r: (w - 1 / 0.8) ** 2 + (r + 1 / 0.8) ** 2, "sppo", beta=0.4),
+        case(lambda w, r: -w - ls(-0.5 * r), "ulma", beta=0.5),
+    ],
+)
+def test_two_actions_end_where_the_expected_loss_is_least(
+    tmp_path: Path, method: Mapping[str, Any], formula: two_actions.PairLoss
+) -> None:
+    """The papers' formulas in plain numbers, w and r the log-ratios of the chosen and the rejected action.
+
+    ULMA's log pi(w) is that and log pi_ref(w), which nothing changes.
+    """
+    assert optimum(tmp_path, method) == pytest.approx(two_actions.minimum(P, formula, S0), abs=0.01)
+
+
+@pytest.mark.slow
+def test_likelihood_starts_from_the_answers_own_probability(tmp_path: Path) -> None:
+    """Without a prompt the two are said alike: there is no s0."""
+    policy = bandit([math.log(3), 0.0])
+    training = training_of(
+        policy, TEN, tmp_path, {"name": "likelihood", "beta": 0.5}, uniform(TEN, 2), max_steps=150, learning_rate=0.15,
+        lr_scheduler="cosine",
+    )  # fmt: skip
+    trl_engine.train(training)
+    found = float(torch.logit(probabilities(policy)[1].double()))
+    assert found == pytest.approx(two_actions.dpo(P, 0.5, 0.0), abs=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"name": "kto", "beta": 0.5},
+        {"name": "apo", "beta": 0.5, "variant": "zero"},
+        {"name": "robust", "beta": 0.5, "epsilon": 0.3},
+    ],
+    ids=["kto", "apo-zero", "robust"],
+)
+def test_the_majority_takes_all(tmp_path: Path, method: Mapping[str, Any]) -> None:
+    """KTO and APO-zero lift what wins more often than not, to any height.
+
+    KTO's point of comparison takes no gradient, and is the same for both. Robust does it where more than all wins would
+    be right but for the noise: (0.8 - 0.3) / 0.4 > 1.
+    """
+    policy = bandit([math.log(3), 0.0])
+    trl_engine.train(
+        training_with(policy, TEN, tmp_path, method, max_steps=150, learning_rate=0.15, optimizer="adamw_torch")
+    )
+    assert float(torch.logit(probabilities(policy)[1].double())) > 8
+
+
+@pytest.mark.slow
+def test_npo_forgets_the_rejected_action(tmp_path: Path) -> None:
+    policy = bandit([math.log(3), 0.0])
+    told = [pair([1], [0])] * 4
+    trl_engine.train(
+        training_of(policy, told, tmp_path, {"name": "npo", "beta": 0.5, "retain_weight": 0.0}, max_steps=150,
+                    learning_rate=0.15)
+    )  # fmt: skip
+    assert probabilities(policy)[0] < 1e-4
 
 
 def three_actions(tmp_path: Path, method: Mapping[str, Any], pairs: str, start: list[float]) -> list[float]:
@@ -140,4 +247,37 @@ def test_ipo_on_three_actions_ends_at_least_squares(tmp_path: Path, pairs: str, 
 @pytest.mark.slow
 def test_dpo_on_a_circle_of_wins_goes_back_to_uniform(tmp_path: Path) -> None:
     found = three_actions(tmp_path, {"name": "dpo", "beta": 0.5}, "ab bc ca", [1.0, 0.0, -1.0])
+    assert found == pytest.approx([1 / 3] * 3, abs=0.005)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "soft"),
+    [
+        pytest.param({"name": "dpo", "beta": 0.5}, 0.0, id="dpo"),
+        pytest.param({"name": "cdpo", "beta": 0.5, "epsilon": 0.2}, 0.2, id="cdpo"),
+        pytest.param({"name": "posterior", "beta": 0.5}, 0.0, id="posterior"),
+    ],
+)
+def test_three_actions_end_at_bradley_terrys_likelihood(tmp_path: Path, method: Mapping[str, Any], soft: float) -> None:
+    """From anywhere; a uniform reference is none. cDPO counts a share of each win as a loss."""
+    told = "ab ab ba bc bc cb ac ca"
+    table = (1 - soft) * wins(told) + soft * wins(told).T
+    expected = bandits.policy(bandits.dpo(table, 0.5), [1 / 3] * 3)
+    found = three_actions(tmp_path, method, told, [1.0, 0.0, -1.0])
+    assert found == pytest.approx(list(expected), abs=0.005)
+
+
+@pytest.mark.slow
+def test_cdpo_is_finite_where_dpo_is_not(tmp_path: Path) -> None:
+    """a beats b, b beats c, a beats c: DPO would say a alone."""
+    table = 0.8 * wins("ab bc ac") + 0.2 * wins("ab bc ac").T
+    found = three_actions(tmp_path, {"name": "cdpo", "beta": 1.0, "epsilon": 0.2}, "ab bc ac", [0.0, 0.0, 0.0])
+    assert found == pytest.approx(list(bandits.policy(bandits.dpo(table, 1.0), [1 / 3] * 3)), abs=0.005)
+
+
+@pytest.mark.slow
+def test_an_action_that_is_never_compared_is_left_where_it_is(tmp_path: Path) -> None:
+    """a and b tie: they meet halfway, where c is."""
+    found = three_actions(tmp_path, {"name": "ipo", "tau": 0.1}, "ab ba", [1.0, -1.0, 0.0])
     assert found == pytest.approx([1 / 3] * 3, abs=0.005)
