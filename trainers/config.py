@@ -127,6 +127,18 @@ class Jsonl(Data):
     rejected_field: str
 
 
+class Unpaired(Data):
+    kind: Literal["unpaired"]
+    path: str
+    prompt_field: str
+    completion_field: str
+    label_field: str
+    eval_path: str
+    eval_prompt_field: str
+    eval_chosen_field: str
+    eval_rejected_field: str
+
+
 class HubPairs(Data):
     kind: Literal["hh", "ultrafeedback"]
     path: str
@@ -208,13 +220,24 @@ class RunConfig(Section):
     method: MethodSection = Field(discriminator="name")
     model: Model
     reference: Reference = Field(discriminator="kind")
-    data: Toy | Jsonl | HubPairs | Orca = Field(discriminator="kind")
+    data: Toy | Jsonl | Unpaired | HubPairs | Orca = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")
     peft: FullFineTuning | LoRA = Field(discriminator="kind")
     training: Training
     evaluation: Evaluation
     tracking: Tracking
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @property
+    def answers_a_step(self) -> int | None:
+        """Rows of an optimiser step where the data have answers one by one; None where they are pairs.
+
+        Two answers stand for a pair, so that a step costs what it costs other methods; demonstrations are one each.
+        """
+        if not isinstance(self.data, Unpaired):
+            return None
+        rows = 2 if METHODS[self.method.name].data_format == "unpaired" else 1
+        return rows * self.training.batch_size * self.training.gradient_accumulation
 
     @property
     def strength(self) -> float | None:
@@ -295,6 +318,12 @@ def _conflicts(config: RunConfig) -> Iterable[str]:
         )
     if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
         yield f"method={method.name} has no use for reference=moving: use reference=self"
+    if isinstance(config.data, Unpaired) and method.data_format == "pairs":
+        alone = next(name for name, other in METHODS.items() if other.data_format == "unpaired")
+        yield (
+            f"method={method.name} learns from pairs, but data=unpaired has answers one by one: "
+            f"use method={alone}, or data with pairs"
+        )
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":
         yield (

@@ -6,16 +6,19 @@ DataReport, with the tokens, and what training.max_length cuts of them, counted 
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trainers import hub
-from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy
-from trainers.data_pairs import Pair
+from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy, Unpaired
+from trainers.data_answers import Answer
+from trainers.data_answers_report import AnswersReport, unbalanced
+from trainers.data_pairs import Pair, Text
 from trainers.data_report import DataReport, Lengths
-from trainers.data_sets import Pairs, load_pairs, local_files
+from trainers.data_sets import Answers, Pairs, load_answers, load_pairs, local_files
 from trainers.data_tokens import NO_TEMPLATE, room
 from trainers.errors import InvalidInput
+from trainers.methods import METHODS
 from trainers.paths import local_path
 from trainers.world import DEFAULT_TRAIN
 
@@ -23,7 +26,7 @@ from trainers.world import DEFAULT_TRAIN
 Counter = Callable[[Sequence[str]], list[int]]
 
 
-def inspect(config: RunConfig) -> DataReport | None:
+def inspect(config: RunConfig) -> DataReport | AnswersReport | None:
     """What the run's data hold, or None where only the run itself can tell (the built-in world, sets of the hub).
 
     Raises InvalidInput with every fault found. The same file is read once a process, however many runs ask.
@@ -32,14 +35,53 @@ def inspect(config: RunConfig) -> DataReport | None:
     if isinstance(data, Toy):
         _refuse(_too_few(config, data.max_train_samples or DEFAULT_TRAIN))
         return None
+    if isinstance(data, Unpaired):
+        return _inspect_answers(config, _answers(data))
     if not isinstance(data, Jsonl) and not is_local(data):
         _check_hub(data, config)
         return None
     pairs, faults = _loaded(data, _stamp(data))
     if pairs is None:
         raise InvalidInput(faults)
-    _refuse([*_too_few(config, len(pairs.train)), *_no_template(config, pairs)])
+    prompts = (pair.prompt for pair in (*pairs.train, *pairs.heldout))
+    _refuse([*_too_few(config, len(pairs.train)), *_no_template(config, prompts)])
     return _with_lengths(config, pairs)
+
+
+def advice(config: RunConfig) -> list[str]:
+    """What the method's own settings should be on the run's data, a sentence each. Raises what `inspect` does."""
+    return unbalanced(config, _answers(config.data).report) if isinstance(config.data, Unpaired) else []
+
+
+def _inspect_answers(config: RunConfig, answers: Answers) -> AnswersReport:
+    prompts = (*(answer.prompt for answer in answers.train), *(pair.prompt for pair in answers.heldout))
+    _refuse([*_unlearnable(config, answers.report), *_no_template(config, prompts)])
+    counter = token_counter(config)
+    if counter is None or not all(isinstance(prompt, str) for prompt in prompts):
+        return answers.report
+    length = config.training.max_length
+    return answers.report.with_lengths(
+        lengths(_counts(answers.train, counter), length), heldout=lengths(_counts(answers.heldout, counter), length)
+    )
+
+
+def _unlearnable(config: RunConfig, report: AnswersReport) -> list[str]:
+    """Faults where the method cannot learn from such answers, or not from so few."""
+    method = METHODS[config.method.name]
+    good, bad = report.desirable, report.undesirable
+    if method.data_format == "demonstrations":
+        if good:
+            return _too_few(config, good, "desirable answers")
+        return [f"data.path: none of {bad} answers is desirable, and method={method.name} learns from these alone"]
+    if method.data_format == "unpaired" and not (good and bad):
+        kind, instead = ("desirable", ", or use method=sft") if good else ("undesirable", "")
+        first = "" if config.data.max_train_samples is None else " (data.max_train_samples keeps the file's first ones)"
+        return [
+            f"data.path: all {report.answers} answers are {kind}{first}: method={method.name} raises good answers and "
+            "lowers bad ones, and from one kind alone cannot learn what tells them apart: "
+            f"give answers of both kinds{instead}"
+        ]
+    return _too_few(config, report.answers, "answers") if method.data_format == "unpaired" else []
 
 
 def _refuse(faults: Sequence[str]) -> None:
@@ -52,6 +94,21 @@ def is_local(data: HubPairs | Orca) -> bool:
     return bool(local_files(data, data.train_split))
 
 
+def _answers(data: Unpaired) -> Answers:
+    answers, faults = _loaded_answers(data, _stamp(data))
+    if answers is None:
+        raise InvalidInput(faults)
+    return answers
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded_answers(data: Unpaired, stamp: object) -> tuple[Answers | None, tuple[str, ...]]:  # noqa: ARG001
+    try:
+        return load_answers(data), ()
+    except InvalidInput as error:
+        return None, error.faults
+
+
 @functools.lru_cache(maxsize=4)
 def _loaded(data: Jsonl | HubPairs | Orca, stamp: object) -> tuple[Pairs | None, tuple[str, ...]]:  # noqa: ARG001
     try:
@@ -60,9 +117,9 @@ def _loaded(data: Jsonl | HubPairs | Orca, stamp: object) -> tuple[Pairs | None,
         return None, error.faults
 
 
-def _stamp(data: Jsonl | HubPairs | Orca) -> tuple[object, ...]:
+def _stamp(data: Jsonl | Unpaired | HubPairs | Orca) -> tuple[object, ...]:
     """Changes when a file of the set does."""
-    if isinstance(data, Jsonl):
+    if isinstance(data, Jsonl | Unpaired):
         files = [local_path(path) for path in (data.path, data.eval_path) if path]
     else:
         files = [file for name in (data.train_split, data.eval_split) if name for file in local_files(data, name)]
@@ -89,21 +146,22 @@ def _check_hub(data: HubPairs | Orca, config: RunConfig) -> None:
     _refuse(faults)
 
 
-def _too_few(config: RunConfig, train_pairs: int) -> list[str]:
+def _too_few(config: RunConfig, rows: int, what: str = "train pairs") -> list[str]:
     training = config.training
     batch = training.batch_size * training.gradient_accumulation
-    if train_pairs >= batch:
+    needed = config.answers_a_step or batch
+    if rows >= needed:
         return []
+    twice = ", two answers for a pair" if needed > batch else ""
     return [
-        f"data: {train_pairs} train pairs do not fill one batch of {batch} (training.batch_size="
-        f"{training.batch_size} x training.gradient_accumulation={training.gradient_accumulation}): "
-        "lower one of these, or give more pairs"
+        f"data: {rows} {what} do not fill one batch of {needed} (training.batch_size="
+        f"{training.batch_size} x training.gradient_accumulation={training.gradient_accumulation}{twice}): "
+        f"lower one of these, or give more {what.removeprefix('train ')}"
     ]
 
 
-def _no_template(config: RunConfig, pairs: Pairs) -> list[str]:
-    chat = any(not isinstance(pair.prompt, str) for half in (pairs.train, pairs.heldout) for pair in half)
-    return _chat_faults(config) if chat else []
+def _no_template(config: RunConfig, prompts: Iterable[Text]) -> list[str]:
+    return _chat_faults(config) if any(not isinstance(prompt, str) for prompt in prompts) else []
 
 
 def _chat_faults(config: RunConfig) -> list[str]:
@@ -155,20 +213,25 @@ def lengths(counts: Sequence[Counts], max_length: int) -> Lengths:
     return Lengths(cut, answers_cut, prompts_cut, max(kept), sum(kept) / len(kept))
 
 
-def _counts(pairs: Sequence[Pair], counter: Counter) -> list[Counts]:
+def _counts(rows: Sequence[Pair | Answer], counter: Counter) -> list[Counts]:
+    """Of an answer by itself as if it were both answers of a pair."""
     counts: list[Counts] = []
     # In parts, because a tokenizer's answers take a hundred times the room of the text.
-    for start in range(0, len(pairs), 1000):
-        part = pairs[start : start + 1000]
-        prompts = counter([str(pair.prompt) for pair in part])
-        chosen = counter([f"{pair.prompt}{pair.chosen}" for pair in part])
-        rejected = counter([f"{pair.prompt}{pair.rejected}" for pair in part])
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        prompts = counter([str(row.prompt) for row in part])
+        wholes = zip(*map(_whole, part), strict=True)
         # One more for the end of sequence. An answer may merge with the prompt's last token, but is never empty.
         counts += (
-            (min(prompt, first, second), first + 1, second + 1)
-            for prompt, first, second in zip(prompts, chosen, rejected, strict=True)
+            (min(prompt, *each), each[0] + 1, each[-1] + 1)
+            for prompt, *each in zip(prompts, *(counter(texts) for texts in wholes), strict=True)
         )
     return counts
+
+
+def _whole(row: Pair | Answer) -> tuple[str, ...]:
+    answers = (row.text,) if isinstance(row, Answer) else (row.chosen, row.rejected)
+    return tuple(f"{row.prompt}{answer}" for answer in answers)
 
 
 def token_counter(config: RunConfig) -> Counter | None:

@@ -1,4 +1,4 @@
-"""Reads local files of preference pairs, one JSON object a line, and tells every fault in them at once.
+"""Reads local files of pairs or of single answers, one JSON object a line, and tells every fault in them at once.
 
 A file whose second line reads {"question": "2+2?", ...} -> InvalidInput: "pairs.jsonl line 2: no field 'prompt'; it has
 'question', ...; data.prompt_field=question reads another".
@@ -7,9 +7,9 @@ A file whose second line reads {"question": "2+2?", ...} -> InvalidInput: "pairs
 import difflib
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from trainers.data_pairs import MissingField, Reader, Row, RowFault, Unusable, quoted
 from trainers.errors import InvalidInput
@@ -17,6 +17,8 @@ from trainers.errors import InvalidInput
 # Faults of rows that are told one by one.
 TOLD = 10
 BOM = b"\xef\xbb\xbf"
+
+T = TypeVar("T")
 
 
 class Faults:
@@ -38,13 +40,21 @@ class Faults:
         return [*self.first, f"and {more} more rows with faults"] if more else self.first
 
 
-def read_rows(path: Path, setting: str, reader: Reader, *, skip_unusable: bool = False) -> tuple[list[Row], int]:
+def read_rows(
+    path: Path,
+    setting: str,
+    reader: Callable[[Mapping[str, Any]], T],
+    *,
+    skip_unusable: bool = False,
+    what: str = "pairs",
+) -> tuple[list[T], int]:
     """Every row of the file at `path`, and the number of rows left out; `setting` is the key that names the file.
 
     Rows that nothing can be learnt from are faults, or with `skip_unusable` left out. Raises InvalidInput with every
     fault of the file.
     """
-    faults, rows, skipped = Faults(), [], 0
+    faults, skipped = Faults(), 0
+    rows: list[T] = []
     name = quoted(path.name)[1:-1]
     for number, line in numbered_lines(path, setting):
         try:
@@ -61,7 +71,7 @@ def read_rows(path: Path, setting: str, reader: Reader, *, skip_unusable: bool =
     if faults.count:
         raise InvalidInput(faults.told())
     if not rows:
-        raise InvalidInput([f"{setting}: {quoted(str(path))} holds no pairs: one JSON object a line is asked for"])
+        raise InvalidInput([f"{setting}: {quoted(str(path))} holds no {what}: one JSON object a line is asked for"])
     return rows, skipped
 
 
@@ -125,10 +135,10 @@ def _around(error: json.JSONDecodeError) -> str:
 
 def _settings(fault: MissingField) -> str:
     """The settings that would read other fields of the row instead, where the format lets fields be named."""
-    options = [name for name in fault.there if name.isprintable()]
+    options = [name for name in fault.others if name.isprintable()]
     advice = ""
     for role in filter(None, fault.missing):
-        known = [name for name in options if name.lower() in _OTHER_NAMES[role]]
+        known = [name for name in options if name.lower() in _OTHER_NAMES[role.removeprefix("eval_")]]
         near = known or difflib.get_close_matches(fault.missing[role], options, n=1, cutoff=0.5)
         advice += f"; data.{role}_field={quoted(near[0])[1:-1] if near else 'NAME'} reads another"
     return advice
@@ -139,4 +149,6 @@ _OTHER_NAMES = {
     "prompt": {"question", "instruction", "query", "input", "user", "context"},
     "chosen": {"preferred", "winner", "better", "response_chosen", "chosen_response", "accepted", "positive"},
     "rejected": {"dispreferred", "loser", "worse", "response_rejected", "rejected_response", "negative"},
+    "completion": {"response", "answer", "output", "generation", "reply", "text"},
+    "label": {"desirable", "good", "thumbs_up", "preferred", "accepted", "feedback", "rating", "score"},
 }

@@ -3,7 +3,7 @@
 {"prompt": "2+2?", "chosen": "4", "rejected": "5"} -> Pair("2+2?", "4", "5")
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,28 +63,32 @@ def plain(text: Text) -> str:
     return text if isinstance(text, str) else "\n".join(message["content"] for message in text)
 
 
-def fields(prompt: str, chosen: str, rejected: str) -> Reader:
+def fields(prompt: str, chosen: str, rejected: str, *, settings: str = "") -> Reader:
     """Reader of rows with the three fields named so, each text or chat messages.
 
     Where any of the three is messages, all become messages. An answer that opens with another role than the assistant
-    holds the whole conversation: its last message is the answer, the rest the prompt.
+    holds the whole conversation: its last message is the answer, the rest the prompt. `settings` is what the settings
+    that name the fields begin with.
     """
 
     names = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
 
     def read(row: Mapping[str, Any]) -> Row:
-        missing = {role: name for role, name in names.items() if name not in row}
-        if missing.keys() - {"prompt"}:
-            raise MissingField(missing, tuple(row))
-        first, second = _text(row, chosen), _text(row, rejected)
-        if isinstance(first, tuple) and isinstance(second, tuple) and _is_whole(first) and _is_whole(second):
+        missing = {f"{settings}{role}": name for role, name in names.items() if name not in row}
+        if len(missing) > 1 and {"completion", "label"} <= row.keys():
+            advice = "" if settings else ": use data=unpaired"
+            raise RowFault(f"an answer by itself where a pair, chosen and rejected, is asked for{advice}")
+        if missing.keys() - {f"{settings}prompt"}:
+            raise MissingField(missing, tuple(row), names.values())
+        first, second = text_in(row, chosen), text_in(row, rejected)
+        if isinstance(first, tuple) and isinstance(second, tuple) and is_whole(first) and is_whole(second):
             return _of_conversations(first, second)
         if missing:
-            raise MissingField(missing, tuple(row))
-        asked = _text(row, prompt)
+            raise MissingField(missing, tuple(row), names.values())
+        asked = text_in(row, prompt)
         if isinstance(asked, str) and isinstance(first, str) and isinstance(second, str):
             return _row(asked, first, second)
-        return _row(_messages(asked, "user"), _messages(first, "assistant"), _messages(second, "assistant"))
+        return _row(as_messages(asked, "user"), as_messages(first, "assistant"), as_messages(second, "assistant"))
 
     # The common case, three strings, without the general path's checks.
     def read_quickly(row: Mapping[str, Any]) -> Row:
@@ -104,11 +108,11 @@ def hh(row: Mapping[str, Any]) -> Row:
 
 def ultrafeedback(row: Mapping[str, Any]) -> Row:
     """Whole conversations in `chosen` and `rejected`: the last message is the answer, the rest the prompt."""
-    conversations = [_text(row, name) for name in ("chosen", "rejected")]
+    conversations = [text_in(row, name) for name in ("chosen", "rejected")]
     for name, conversation in zip(("chosen", "rejected"), conversations, strict=True):
         if isinstance(conversation, str):
             raise RowFault(f"field {name!r} must be a list of chat messages, got text {quoted(conversation)}")
-    chosen, rejected = (_messages(conversation, "assistant") for conversation in conversations)
+    chosen, rejected = (as_messages(conversation, "assistant") for conversation in conversations)
     if len(chosen) < 2 or len(rejected) < 2:
         raise RowFault("fields 'chosen' and 'rejected' must each hold the prompt's messages and the answer's")
     return _of_conversations(chosen, rejected)
@@ -117,21 +121,26 @@ def ultrafeedback(row: Mapping[str, Any]) -> Row:
 def orca(row: Mapping[str, Any]) -> Row:
     """Fields system, question, chosen, rejected as chat messages; an empty system message is left out."""
     system, question, chosen, rejected = (_string(row, name) for name in ("system", "question", "chosen", "rejected"))
-    opening = _messages(system, "system") if system.strip() else ()
-    prompt = opening + _messages(question, "user")
-    return _row(prompt, _messages(chosen, "assistant"), _messages(rejected, "assistant"))
+    opening = as_messages(system, "system") if system.strip() else ()
+    prompt = opening + as_messages(question, "user")
+    return _row(prompt, as_messages(chosen, "assistant"), as_messages(rejected, "assistant"))
 
 
 def _row(prompt: Text, chosen: Text, rejected: Text, *, same_prompt: bool = True) -> Row:
     for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
-        said = plain(text)
-        if not said or said.isspace():
-            raise Unusable(f"{name} is empty")
-        if not _is_text(said):
-            raise RowFault(f"{name} holds half a surrogate pair, which no tokenizer can read: {quoted(said)}")
+        check_said(name, text)
     if chosen == rejected:
         raise Unusable(f"chosen and rejected are equal: {quoted(plain(chosen))}")
     return Row(Pair(prompt, chosen, rejected), same_prompt)
+
+
+def check_said(name: str, text: Text) -> None:
+    """Raises Unusable where nothing is said, RowFault where no tokenizer can read it."""
+    said = plain(text)
+    if not said or said.isspace():
+        raise Unusable(f"{name} is empty")
+    if not _is_text(said):
+        raise RowFault(f"{name} holds half a surrogate pair, which no tokenizer can read: {quoted(said)}")
 
 
 def _is_text(said: str) -> bool:
@@ -147,11 +156,13 @@ def _of_conversations(chosen: Messages, rejected: Messages) -> Row:
     return _row(chosen[:-1], chosen[-1:], rejected[-1:], same_prompt=same)
 
 
-def _is_whole(messages: Messages) -> bool:
+def is_whole(messages: Messages) -> bool:
+    """Whether an answer's messages hold the conversation before it too."""
     return len(messages) > 1 and messages[0]["role"] != "assistant"
 
 
-def _messages(text: Text, role: str) -> Messages:
+def as_messages(text: Text, role: str) -> Messages:
+    """Text as one message of that role; messages as they are."""
     return ({"role": role, "content": text},) if isinstance(text, str) else text
 
 
@@ -170,7 +181,8 @@ def _string(row: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _text(row: Mapping[str, Any], name: str) -> Text:
+def text_in(row: Mapping[str, Any], name: str) -> Text:
+    """What the field holds: text, or chat messages with what else they have left out. Raises RowFault."""
     value = _value(row, name)
     if isinstance(value, str):
         return value
@@ -194,10 +206,11 @@ def _value(row: Mapping[str, Any], name: str) -> Any:
 class MissingField(RowFault):
     """A row without fields that its format asks for.
 
-    `missing` holds their names by role: prompt, chosen, rejected where data.<role>_field names the field, else "".
+    `missing` holds their names by role: prompt, chosen, eval_prompt, ... where data.<role>_field names the field, else
+    "". `fields` are those that the format reads already.
     """
 
-    def __init__(self, missing: Mapping[str, str], there: tuple[str, ...]) -> None:
-        self.missing, self.there = missing, there
+    def __init__(self, missing: Mapping[str, str], there: tuple[str, ...], fields: Iterable[str] = ()) -> None:
+        self.missing, self.others = missing, [name for name in there if name not in {*fields}]
         has = ", ".join(map(quoted, there[:8])) or "none"
         super().__init__(f"no field {', '.join(map(quoted, missing.values()))}; it has {has}")

@@ -51,6 +51,10 @@ class DataReport:
         """Train and held-out pairs."""
         return self.train_pairs + self.heldout_pairs
 
+    def summary(self) -> str:
+        """What there is, in a line."""
+        return f"{counted(self.train_pairs, 'train pair')}, {self.heldout_pairs} held out"
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)
@@ -142,6 +146,11 @@ def describe(
         chosen_length=_mean([a for a, _ in lengths]),
         rejected_length=_mean([b for _, b in lengths]),
     )
+
+
+def counted(number: int, what: str) -> str:
+    """1 pair, 2 pairs."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _mean(values: Sequence[int]) -> float:

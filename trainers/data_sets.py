@@ -1,4 +1,4 @@
-"""Loads every kind of preference set as train and held-out pairs, split by prompt.
+"""Loads every kind of preference set: train and held-out pairs, split by prompt, or answers and held-out pairs.
 
 data=jsonl data.path=pairs.jsonl, a file of 543 lines -> Pairs: some 490 train pairs, 53 held-out ones of other prompts.
 """
@@ -6,11 +6,14 @@ data=jsonl data.path=pairs.jsonl, a file of 543 lines -> Pairs: some 490 train p
 import collections
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-from trainers.config import HubPairs, Jsonl, Orca, Toy
+from trainers.config import HubPairs, Jsonl, Orca, Toy, Unpaired
+from trainers.data_answers import Answer, answer_fields
+from trainers.data_answers_report import AnswersReport, describe_answers
 from trainers.data_files import read_mappings, read_rows
 from trainers.data_pairs import Pair, Reader, Row, fields, hh, key, orca, ultrafeedback
 from trainers.data_report import DataReport, describe
@@ -19,6 +22,7 @@ from trainers.paths import local_path
 from trainers.world import toy_pairs
 
 Data = Toy | Jsonl | HubPairs | Orca
+T = TypeVar("T")
 
 # For a local file in the format of a published set that has a test split of its own.
 HELD_OUT_SHARE = 0.1
@@ -33,6 +37,15 @@ class Pairs:
     train: tuple[Pair, ...]
     heldout: tuple[Pair, ...]
     report: DataReport
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers to train on, in file order, held-out pairs, and what there is to know of them."""
+
+    train: tuple[Answer, ...]
+    heldout: tuple[Pair, ...]
+    report: AnswersReport
 
 
 def load_pairs(data: Data, cache_dir: Path) -> Pairs:
@@ -50,21 +63,48 @@ def load_pairs(data: Data, cache_dir: Path) -> Pairs:
     return _published(data)
 
 
+def load_answers(data: Unpaired) -> Answers:
+    """The answers of a data section and its held-out pairs; the same each time.
+
+    max_train_samples and max_eval_samples keep the first in file order. Raises InvalidInput with all faults of both
+    files.
+    """
+    answers = answer_fields(data.prompt_field, data.completion_field, data.label_field)
+    pairs = fields(data.eval_prompt_field, data.eval_chosen_field, data.eval_rejected_field, settings="eval_")
+    faults: list[str] = []
+    read = _read("data.path", data.path, answers, faults, what="answers")
+    held = _read("data.eval_path", data.eval_path, pairs, faults)
+    if faults:
+        raise InvalidInput(faults)
+    train, rows = tuple(read[: data.max_train_samples]), held[: data.max_eval_samples]
+    heldout = tuple(row.pair for row in rows)
+    differing = sum(not row.same_prompt for row in rows)
+    return Answers(train, heldout, describe_answers(train, heldout, differing_prompts=differing))
+
+
 def _jsonl(data: Jsonl) -> Pairs:
     reader = fields(data.prompt_field, data.chosen_field, data.rejected_field)
-    files = [("data.path", data.path), ("data.eval_path", data.eval_path)]
-    halves: list[list[Row]] = []
     faults: list[str] = []
-    for setting, path in files:
-        if path is not None:
-            try:
-                halves.append(read_rows(local_path(path), setting, reader)[0])
-            except InvalidInput as error:
-                faults += error.faults
+    halves = [
+        _read(setting, path, reader, faults)
+        for setting, path in (("data.path", data.path), ("data.eval_path", data.eval_path))
+        if path is not None
+    ]
     if faults:
         raise InvalidInput(faults)
     train, heldout = halves if data.eval_path else split(halves[0], data.eval_fraction, data.split_seed)
     return _pairs(data, train, heldout)
+
+
+def _read(
+    setting: str, path: str, reader: Callable[[Mapping[str, Any]], T], faults: list[str], what: str = "pairs"
+) -> list[T]:
+    """The rows of a file. Its faults are added to `faults`, for there may be more in others."""
+    try:
+        return read_rows(local_path(path), setting, reader, what=what)[0]
+    except InvalidInput as error:
+        faults += error.faults
+        return []
 
 
 def _published(data: HubPairs | Orca) -> Pairs:

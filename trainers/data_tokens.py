@@ -1,5 +1,6 @@
-"""Turns pairs into token ids, as TRL's DPOTrainer does (trl 1.16, `_prepare_dataset`), in a few batched calls.
+"""Turns pairs and single answers into token ids, in a few batched calls.
 
+As TRL's DPOTrainer does (trl 1.16, `_prepare_dataset`):
 Pair("ab:", "yes", "no"), a byte per token, eos 257 -> prompt_ids [97, 98, 58], chosen_ids [121, 101, 115, 257],
 rejected_ids [110, 111, 257]
 """
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trainers.data_answers import Answer
 from trainers.data_pairs import Messages, Pair, Text
 from trainers.errors import InvalidInput
 
@@ -57,14 +59,26 @@ def told_cuts(pairs: Sequence["TokenisedPair"]) -> str | None:
     return cuts_in_words(cut, answers, prompts, len(pairs))
 
 
-def cuts_in_words(cut: int, answers: int, prompts: int, pairs: int) -> str:
+def cuts_in_words(cut: int, answers: int, prompts: int, pairs: int, what: str = "pairs") -> str:
     """What is cut, and what is lost by it.
 
     "3 of 40 pairs are longer than training.max_length: 2 lose the end of an answer, 1 the beginning of its prompt"
     """
     lost = [f"{answers} lose the end of an answer"] if answers else []
     lost += [f"{prompts} the beginning of {'its' if prompts == 1 else 'their'} prompt"] if prompts else []
-    return f"{cut} of {pairs} pairs are longer than training.max_length: {', '.join(lost)}"
+    return f"{cut} of {pairs} {what} are longer than training.max_length: {', '.join(lost)}"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenisedAnswer:
+    """Token ids of a prompt and of an answer that is good or bad by itself; the rest as in TokenisedPair."""
+
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    desirable: bool
+    truncated: bool
+    answer_cut: bool = False
+    prompt_cut: bool = False
 
 
 def tokenise(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[TokenisedPair]:
@@ -79,7 +93,24 @@ def tokenise(pairs: Sequence[Pair], tokenizer: Any, max_length: int) -> list[Tok
     Raises InvalidInput where chat messages meet a tokenizer without a chat template.
     """
     prompts, chosen, rejected = (_ids(texts, tokenizer) for texts in _texts(pairs, tokenizer))
-    return [_cut(*ids, max_length) for ids in zip(prompts, chosen, rejected, strict=True)]
+    return [_pair(*ids, max_length) for ids in zip(prompts, chosen, rejected, strict=True)]
+
+
+def tokenise_answers(answers: Sequence[Answer], tokenizer: Any, max_length: int) -> list[TokenisedAnswer]:
+    """Token ids of each answer, as `tokenise` has those of a pair, and with its faults."""
+    end = tokenizer.eos_token or ""
+    prompts = _ids([answer.prompt for answer in answers], tokenizer)
+    whole = _ids([_whole(answer.prompt, answer.text, end) for answer in answers], tokenizer)
+    found = []
+    for answer, asked, said in zip(answers, prompts, whole, strict=True):
+        prompt, (kept,), cuts = _cut(asked, [said], max_length)
+        found.append(TokenisedAnswer(prompt, kept, answer.desirable, **cuts))
+    return found
+
+
+def _pair(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenisedPair:
+    prompt, (chosen, rejected), cuts = _cut(prompt, [chosen, rejected], max_length)
+    return TokenisedPair(prompt, chosen, rejected, **cuts)
 
 
 def _texts(pairs: Sequence[Pair], tokenizer: Any) -> tuple[list[Text], list[Text], list[Text]]:
@@ -126,28 +157,26 @@ def _chat_ids(messages: Messages, tokenizer: Any) -> list[int]:
     return list(found)
 
 
+# Fields of TokenisedPair and TokenisedAnswer.
+Cuts = dict[str, bool]
+
 NO_TEMPLATE = (
     "the data are chat messages, but the tokenizer of {name} has no chat template: "
     "give one, model.chat_template=builtin:chatml or a Jinja file as model.chat_template=FILE, or use a chat model"
 )
 
 
-def _cut(prompt: list[int], chosen: list[int], rejected: list[int], max_length: int) -> TokenisedPair:
-    start = min(_shared(prompt, chosen), _shared(prompt, rejected))
-    prompt, chosen, rejected = prompt[:start], chosen[start:], rejected[start:]
-    if not chosen or not rejected:
+def _cut(prompt: list[int], whole: list[list[int]], max_length: int) -> tuple[list[int], list[list[int]], Cuts]:
+    """The prompt, the answers that follow it in `whole`, and what of them had to go."""
+    start = min(_shared(prompt, ids) for ids in whole)
+    prompt, answers = prompt[:start], [ids[start:] for ids in whole]
+    if not all(answers):
         raise InvalidInput(["the chat template leaves an answer without a single token: check model.chat_template"])
-    longest = max(len(chosen), len(rejected))
+    longest = max(map(len, answers))
     fits = room(start, longest, max_length)
     prompt_cut, answer_cut = fits.prompt < start, fits.answer < longest
-    return TokenisedPair(
-        prompt[start - fits.prompt :],
-        chosen[: fits.answer],
-        rejected[: fits.answer],
-        truncated=prompt_cut or answer_cut,
-        answer_cut=answer_cut,
-        prompt_cut=prompt_cut,
-    )
+    cuts = {"truncated": prompt_cut or answer_cut, "answer_cut": answer_cut, "prompt_cut": prompt_cut}
+    return prompt[start - fits.prompt :], [ids[: fits.answer] for ids in answers], cuts
 
 
 def _shared(ids: list[int], others: list[int]) -> int:

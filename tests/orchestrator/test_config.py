@@ -171,15 +171,17 @@ def test_unknown_sections_of_a_users_config_are_refused(compose: Composer):
         study_settings(compose.compose(["+foo=1"]).sound())
 
 
+# Options that the default method does not go with.
+NEEDS = {"none": ["method=orpo"], "unpaired": ["method=kto"]}
+
+
 @pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_option_composes_and_keeps_to_the_schema(compose: Composer, path: Path):
     group, option = path.parent.name, path.stem
     open_keys = re.findall(r"^(\w+): \?\?\?$", path.read_text(), re.MULTILINE)
     missing = [f"{group}.{key}={'{method:sft}' if key == 'run' else 'somewhere'}" for key in open_keys]
     prefix = "+" if group == "experiment" else ""
-    config = compose.compose(
-        [f"{prefix}{group}={option}", *missing, *(["method=orpo"] if option == "none" else [])]
-    ).sound()
+    config = compose.compose([f"{prefix}{group}={option}", *missing, *NEEDS.get(option, [])]).sound()
     check(run_sections(config))
     study_settings(config)
 

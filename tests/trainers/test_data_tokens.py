@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers.data import Pair, tokenise
+from trainers.data import Answer, Pair, tokenise, tokenise_answers
 from trainers.errors import InvalidInput
 from trainers.world_build import EOS_ID, _new_tokenizer
 
@@ -46,6 +46,15 @@ def test_a_prompt_that_fills_max_length_keeps_its_end_and_leaves_room(tokenizer,
 def test_a_short_answer_to_a_long_prompt_is_kept_whole(tokenizer):
     (found,) = tokenise([Pair("p" * 50, "ab", "c")], tokenizer, 20)
     assert (found.chosen_ids, len(found.prompt_ids)) == ([97, 98, EOS_ID], 17)
+
+
+@pytest.mark.parametrize("length", [8, 12, 20, 64])
+@pytest.mark.parametrize("prompt", ["ab:", "p" * 15, "p" * 50])
+def test_an_answer_by_itself_has_the_tokens_that_it_has_beside_a_shorter_one(tokenizer, prompt, length):
+    (alone,) = tokenise_answers([Answer(prompt, "yes, yes", desirable=False)], tokenizer, length)
+    (beside,) = tokenise([Pair(prompt, "yes, yes", "no")], tokenizer, length)
+    assert (alone.prompt_ids, alone.answer_ids) == (beside.prompt_ids, beside.chosen_ids)
+    assert (alone.truncated, alone.desirable) == (beside.truncated, False)
 
 
 def test_text_is_byte_exact(tokenizer):

@@ -67,6 +67,17 @@ def test_template_and_tokenizer_count_by_content(pairs: Path, key: str):
     assert identity(f"model.{key}={pairs}") != before
 
 
+@pytest.mark.parametrize("name", ["answers", "held"])
+def test_answers_and_their_held_out_pairs_count_by_content(tmp_path: Path, name: str):
+    files = {key: tmp_path / f"{key}.jsonl" for key in ("answers", "held")}
+    for file in files.values():
+        file.write_text("{}\n")
+    overrides = ["method=kto", "data=unpaired", f"data.path={files['answers']}", f"data.eval_path={files['held']}"]
+    before = identity(*overrides)
+    files[name].write_text("other")
+    assert identity(*overrides) != before
+
+
 def test_a_path_below_the_home_folder_counts_by_content(pairs: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(pairs.parent))
     overrides = ["data=jsonl", "data.path='~/pairs.jsonl'"]
