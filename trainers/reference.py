@@ -16,8 +16,8 @@ import torch
 from transformers import AutoConfig
 
 from trainers import models, reference_kinds
-from trainers.config import RunConfig
-from trainers.data import Pair, TokenisedPair, load_pairs, tokenise
+from trainers.config import RunConfig, Unpaired
+from trainers.data import Pair, TokenisedPair, load_answers, load_pairs, tokenise
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores, score_answers
@@ -230,8 +230,7 @@ def _texts(
     splits: Mapping[str, Sequence[TokenisedPair]],
     cache_dir: Path,
 ) -> dict[str, Sequence[Pair]]:
-    data = load_pairs(config.data, cache_dir)
-    known = {"train": data.train, "heldout": data.heldout}
+    known = _whole_texts(config, cache_dir)
     for name, pairs in splits.items():
         # By position: another order, or other pairs, would be held to texts that are not theirs.
         if name not in known or tokenise(known[name], policy.tokenizer, config.training.max_length) != list(pairs):
@@ -243,6 +242,14 @@ def _texts(
                 ]
             )
     return {name: known[name] for name in splits}
+
+
+def _whole_texts(config: RunConfig, cache_dir: Path) -> dict[str, Sequence[Pair]]:
+    """The pairs of the data as they are, by the name of their split."""
+    if isinstance(config.data, Unpaired):
+        return {"heldout": load_answers(config.data).heldout}
+    data = load_pairs(config.data, cache_dir)
+    return {"train": data.train, "heldout": data.heldout}
 
 
 def _tokenised(part: Part, pairs: Sequence[Pair], tokenizer: Any, limit: int) -> list[TokenisedPair]:

@@ -31,8 +31,8 @@ from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
+from trainers.splits import Splits, load_splits
 from trainers.stages import Stage, stages
-from trainers.unpaired_trainer import mismatch
 
 
 def train(spec: RunSpec, reporter: Reporter) -> RunResult:
@@ -134,16 +134,17 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
     progress.begin("loading")
     policy = load_policy(config, spec.cache_dir)
     progress.heed()
-    splits = _pairs(config, policy, spec.cache_dir)
+    splits = load_splits(config, policy.tokenizer, spec.cache_dir)
     if progress.world.first:
         _tell_cuts(splits)
 
     progress.begin("scoring")
     world = progress.world
-    scored = scored_for(config, policy, splits, spec.cache_dir, progress.heed, world)
-    evaluation = _Evaluation(config, policy, splits["heldout"], scored["heldout"], progress.heed, world)
+    scored = scored_for(config, policy, splits.pairs, spec.cache_dir, progress.heed, world)
+    evaluation = _Evaluation(config, policy, splits.pairs["heldout"], scored["heldout"], progress.heed, world)
 
-    ended = _trained(stages(config, splits["train"], scored.get("train")), evaluation, splits, scored, spec, progress)
+    parts = stages(config, splits.pairs["train"], scored.get("train"))
+    ended = _trained(parts, evaluation, splits, scored, spec, progress)
     progress.steps = ended.steps
     if ended.stopped:
         return "cancelled"
@@ -164,7 +165,7 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progres
 def _trained(
     parts: Sequence[Stage],
     evaluation: "_Evaluation",
-    splits: Mapping[str, list[TokenisedPair]],
+    splits: Splits,
     scored: Mapping[str, Scores],
     spec: RunSpec,
     progress: "_Progress",
@@ -181,7 +182,8 @@ def _trained(
                 policy=policy,
                 pairs=part.pairs,
                 reference=part.reference if number == 0 else evaluation.score(part.pairs),
-                mismatched=(splits["mismatched"], scored["mismatched"]) if "mismatched" in splits else None,
+                mismatched=(splits.pairs["mismatched"], scored["mismatched"]) if "mismatched" in scored else None,
+                desirable=splits.desirable,
                 checkpoints=folder / f"stage-{number}" if len(parts) > 1 else folder,
                 watch=_Watch(progress, evaluation, config.evaluation.every, done),
                 world=world,
@@ -196,27 +198,14 @@ def _trained(
     return dataclasses.replace(ended, steps=done)
 
 
-def _pairs(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, list[TokenisedPair]]:
-    """{"train": ..., "heldout": ...}, in tokens."""
-    pairs = data.load_pairs(config.data, cache_dir)
-    length = config.training.max_length
-    splits = {
-        "train": data.tokenise(pairs.train, policy.tokenizer, length),
-        "heldout": data.tokenise(pairs.heldout, policy.tokenizer, length),
-    }
-    if METHODS[config.method.name].data_format == "unpaired":
-        splits["mismatched"] = mismatch(splits["train"], config.seed, length)
-    return splits
-
-
 def score_reference(config: RunConfig, policy: Policy, cache_dir: Path, heed: Callable[[], None]) -> None:
     """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
-    scored_for(config, policy, _pairs(config, policy, cache_dir), cache_dir, heed)
+    scored_for(config, policy, load_splits(config, policy.tokenizer, cache_dir).pairs, cache_dir, heed)
 
 
-def _tell_cuts(splits: Mapping[str, list[TokenisedPair]]) -> None:
+def _tell_cuts(splits: Splits) -> None:
     """Say in the run's log what max_length has cut: of chat messages and sets of the hub only the run can tell."""
-    told = told_cuts([pair for pairs in splits.values() for pair in pairs])
+    told = told_cuts([pair for pairs in splits.pairs.values() for pair in pairs])
     if told:
         print(f"data: {told}", file=sys.stderr)
 

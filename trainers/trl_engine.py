@@ -29,7 +29,7 @@ from trainers.models import Policy
 from trainers.moving_reference import MovingReference
 from trainers.pair_trainer import PairTrainer
 from trainers.trainer_base import PreparedTrainer
-from trainers.unpaired_trainer import UnpairedCollator, UnpairedTrainer, unpaired_rows
+from trainers.unpaired_trainer import UnpairedCollator, UnpairedTrainer, answer_rows, unpaired_rows
 
 
 class Watch(Protocol):
@@ -55,6 +55,8 @@ class Training:
     watch: Watch
     # For methods on unpaired answers: answers to other prompts, and the reference's scores of them.
     mismatched: tuple[Sequence[TokenisedPair], Scores] | None = None
+    # Where the answers came one by one, which of them are good; `pairs` are then those of `beside_others`.
+    desirable: Sequence[bool] | None = None
     # Who trains; all ranks are given the same.
     world: World = ALONE
 
@@ -114,11 +116,12 @@ def build(training: Training) -> tuple[Any, "_Progress"]:
 
 
 def total_steps(config: RunConfig, pairs: int) -> int:
-    """Optimiser steps that training takes on so many pairs."""
+    """Optimiser steps that training takes on so many pairs, or answers where they come one by one."""
     training = config.training
     if training.max_steps > 0:
         return training.max_steps
-    batches = math.ceil(pairs / training.batch_size)
+    answers = config.answers_a_step
+    batches = math.ceil(pairs / (answers // training.gradient_accumulation if answers else training.batch_size))
     return math.ceil(training.epochs * max(1, math.ceil(batches / training.gradient_accumulation)))
 
 
@@ -161,16 +164,22 @@ def _moving(training: Training) -> MovingReference | None:
 
 
 def _unpaired(training: Training) -> Any:
-    assert training.reference is not None
-    assert training.mismatched is not None
     return _prepared(
         UnpairedTrainer,
         training,
-        rows=unpaired_rows(training.pairs, training.reference, *training.mismatched),
+        rows=_answers(training),
         loss=bound_loss(training.config),
         reward_scale=training.config.strength,
         data_collator=UnpairedCollator(training.policy.pad_id),
     )
+
+
+def _answers(training: Training) -> list[dict[str, Any]]:
+    assert training.reference is not None
+    if training.desirable is not None:
+        return answer_rows(training.pairs, training.desirable, training.reference)
+    assert training.mismatched is not None
+    return unpaired_rows(training.pairs, training.reference, *training.mismatched)
 
 
 def _prepared(trainer: type, training: Training, **kwargs: Any) -> Any:

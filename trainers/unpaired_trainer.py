@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 from trl import DPOTrainer
 
-from trainers.data import TokenisedPair
+from trainers.data import TokenisedAnswer, TokenisedPair
 from trainers.evaluate import Scores
 from trainers.trainer_base import PreparedTrainer, Row
 
 UnpairedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+# Token ids of a prompt and of an answer to it.
+Asked = tuple[list[int], list[int]]
 
 # Of desirable answers, and of others.
 _REWARDS = ("rewards/chosen", "rewards/rejected")
@@ -29,14 +31,46 @@ def mismatch(pairs: Sequence[TokenisedPair], seed: int, max_length: int) -> list
     The answers are the pairs' own in another order, each used once, so that good and bad ones mix. Where more than half
     of the pairs share one prompt, the answers to others are used again; where all do, there are no others.
     """
-    answers = [(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)]
-    lent: dict[int, list[int]] = {}
-    for index, lender in _lenders([tuple(prompt) for prompt, _ in answers], seed):
-        lent[index] = list(answers[lender][1][: max(1, max_length - len(answers[index][0]))])
+    lent = _lent([(pair.prompt_ids, ids) for pair in pairs for ids in (pair.chosen_ids, pair.rejected_ids)], seed)
     return [
-        TokenisedPair(list(pair.prompt_ids), lent[2 * number], lent[2 * number + 1], truncated=False)
-        for number, pair in enumerate(pairs)
+        TokenisedPair(
+            list(pair.prompt_ids),
+            _beside(pair.prompt_ids, first, max_length),
+            _beside(pair.prompt_ids, second, max_length),
+            truncated=False,
+        )
+        for pair, first, second in zip(pairs, lent[0::2], lent[1::2], strict=True)
     ]
+
+
+def beside_others(answers: Sequence[TokenisedAnswer], seed: int, max_length: int) -> list[TokenisedPair]:
+    """Each answer as the chosen one of a pair, whose rejected one is an answer to another prompt, as in `mismatch`.
+
+    Both then get the reference's log-probabilities in one go.
+    """
+    lent = _lent([(answer.prompt_ids, answer.answer_ids) for answer in answers], seed)
+    return [
+        TokenisedPair(
+            list(answer.prompt_ids),
+            list(answer.answer_ids),
+            _beside(answer.prompt_ids, other, max_length),
+            answer.truncated,
+            answer.answer_cut,
+            answer.prompt_cut,
+        )
+        for answer, other in zip(answers, lent, strict=True)
+    ]
+
+
+def _lent(answers: Sequence[Asked], seed: int) -> list[list[int]]:
+    """For each answer one to another prompt, in a random order of all."""
+    lenders = dict(_lenders([tuple(prompt) for prompt, _ in answers], seed))
+    return [answers[lenders[place]][1] for place in range(len(answers))]
+
+
+def _beside(prompt: Sequence[int], other: Sequence[int], max_length: int) -> list[int]:
+    """What of an answer to another prompt has room after this one."""
+    return list(other[: max(1, max_length - len(prompt))])
 
 
 def _lenders(kinds: Sequence[Hashable], seed: int) -> Iterator[tuple[int, int]]:
@@ -66,15 +100,28 @@ def unpaired_rows(
     for number, (pair, other) in enumerate(zip(pairs, others, strict=True)):
         for desirable in (True, False):
             side = "chosen" if desirable else "rejected"
-            rows.append({
-                "prompt_ids": list(pair.prompt_ids),
-                "answer_ids": list(getattr(pair, f"{side}_ids")),
-                "other_ids": list(getattr(other, f"{side}_ids")),
-                "desirable": desirable,
-                "ref_logps": float(getattr(reference, f"{side}_logps")[number]),
-                "ref_other_logps": float(getattr(others_reference, f"{side}_logps")[number]),
-            })  # fmt: skip
+            ids, scores = f"{side}_ids", f"{side}_logps"
+            ref, ref_other = getattr(reference, scores)[number], getattr(others_reference, scores)[number]
+            both = TokenisedPair(pair.prompt_ids, getattr(pair, ids), getattr(other, ids), pair.truncated)
+            rows.append(_row(both, desirable, float(ref), float(ref_other)))
     return rows
+
+
+def answer_rows(pairs: Sequence[TokenisedPair], desirable: Sequence[bool], reference: Scores) -> list[Row]:
+    """A row for each pair of `beside_others`, the chosen answer being the one to learn from."""
+    columns = zip(pairs, desirable, reference.chosen_logps.tolist(), reference.rejected_logps.tolist(), strict=True)
+    return [_row(pair, good, own, other) for pair, good, own, other in columns]
+
+
+def _row(pair: TokenisedPair, desirable: bool, ref: float, ref_other: float) -> Row:
+    return {
+        "prompt_ids": list(pair.prompt_ids),
+        "answer_ids": list(pair.chosen_ids),
+        "other_ids": list(pair.rejected_ids),
+        "desirable": desirable,
+        "ref_logps": ref,
+        "ref_other_logps": ref_other,
+    }
 
 
 @dataclass(frozen=True)
@@ -104,7 +151,7 @@ class UnpairedCollator:
 
 
 class UnpairedTrainer(PreparedTrainer, DPOTrainer):  # type: ignore[misc]
-    """Rows are those of `unpaired_rows`."""
+    """Rows are those of `unpaired_rows` or `answer_rows`."""
 
     def __init__(self, *, loss: UnpairedLoss, reward_scale: float, **kwargs: Any) -> None:
         """`train/rewards/*` are `reward_scale` times the log-ratios, means over all answers of a kind."""
