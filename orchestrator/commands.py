@@ -29,6 +29,7 @@ from orchestrator.study import Study, by_trial
 from orchestrator.table import Table, make_table
 from orchestrator.wording import clock, count, one_line
 from sweeps.grid import GridSweeper
+from trainers.config import check
 from trainers.footprint import Machine
 from trainers.spec import RunResult, RunSpec
 
@@ -362,14 +363,22 @@ def _training(plan: Plan) -> Iterator[str]:
     """How runs train, a line for each way: what a person wants to see before hours go by."""
     for name, report in plan.data.items():
         if report is not None:
-            yield f"data {name}: {count(report.train_pairs, 'train pair')}, {report.heldout_pairs} held out"
+            yield f"data {name}: {report.summary()}"
     ways = {
-        f"training: learning rate {t['learning_rate']:g}, {t['batch_size'] * t['gradient_accumulation']} pairs a step, "
+        f"training: learning rate {t['learning_rate']:g}, {_rows_a_step(run)} a step, "
         + (count(t["max_steps"], "step") if t["max_steps"] > 0 else count(t["epochs"], "epoch"))
         + f", at most {t['max_length']} tokens"
-        for t in (run.config["training"] for run in plan.runs)
+        for run in plan.runs
+        for t in (run.config["training"],)
     }
     yield from sorted(ways)[:5]
+
+
+def _rows_a_step(run: RunSpec) -> str:
+    answers = check(run.config).answers_a_step if run.config["data"]["kind"] == "unpaired" else None
+    if answers is not None:
+        return f"{answers} answers"
+    return f"{run.config['training']['batch_size'] * run.config['training']['gradient_accumulation']} pairs"
 
 
 def _status(root: Path, console: Console) -> int:
@@ -505,6 +514,8 @@ def _say_what_was_found(plan: Plan, console: Console) -> None:
             _tell(console, f"data {name}: {warning}", style="yellow")
     for warning in plan.warnings:
         _tell(console, warning, style="yellow")
+    for sentence in plan.advice:
+        _tell(console, f"data: {sentence}", style="yellow")
 
 
 def _folder(command: Command) -> Path:

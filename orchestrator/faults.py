@@ -36,7 +36,7 @@ class Faults:
             self.add_all(trials.values(), [fault])
 
     def told(self) -> list[str]:
-        """A sentence for each."""
+        """Each of them once."""
         return [fault + self._where(trials) for fault, trials in self._found.items()]
 
     def raise_if_any(self) -> None:

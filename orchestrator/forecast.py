@@ -13,7 +13,7 @@ from orchestrator.launchers.cluster import UNKNOWN_BYTES
 from orchestrator.wording import count, one_line
 from trainers import duration, footprint
 from trainers.config import RunConfig
-from trainers.data import DataReport
+from trainers.data import Report
 from trainers.footprint import Estimate, Machine
 
 PARTS = {
@@ -42,7 +42,7 @@ class Need:
         return None if self.machine.training_bytes >= UNKNOWN_BYTES else footprint.fits(self.estimate, self.machine)
 
 
-def needs(runs: Iterable[tuple[RunConfig, DataReport | None, Machine]]) -> list[Need]:
+def needs(runs: Iterable[tuple[RunConfig, Report | None, Machine]]) -> list[Need]:
     """What different runs take, those together that take the same; runs of models of unknown size are left out."""
     alike: dict[object, Need] = {}
     for config, report, machine in runs:

@@ -5,7 +5,6 @@
 Writes nothing. All faults of a command are told together, before anything expensive starts.
 """
 
-import dataclasses
 import difflib
 import hashlib
 import json
@@ -36,9 +35,10 @@ from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
 from trainers import inputs, limits, tracking
 from trainers.config import RUN_SECTIONS, RunConfig, check, mended
-from trainers.data import DataReport, inspect
+from trainers.data import Report, advice, inspect
 from trainers.errors import InvalidInput
 from trainers.footprint import Machine, missing, too_large
+from trainers.methods import METHODS
 from trainers.metric_names import EVAL_METRICS
 from trainers.spec import RunSpec
 
@@ -58,7 +58,7 @@ class Plan:
     # What comes before them and is done once for all.
     steps: Sequence[RunSpec]
     # What was found in the data, by the name of the data set; None where only the run can look.
-    data: Mapping[str, DataReport | None]
+    data: Mapping[str, Report | None]
     # What runs take of memory and time.
     memory: Sequence[Need]
     # The machine that runs go to, or stand in for one that was named, where they go to no cluster.
@@ -67,6 +67,8 @@ class Plan:
     notes: Sequence[str] = ()
     # What the runs ask of their models beyond what these were made for.
     warnings: Sequence[str] = ()
+    # What methods should be set to on their data, and are not.
+    advice: Sequence[str] = ()
     # Why runs do not fit, where the plan was to be made all the same.
     unfit: Sequence[str] = ()
 
@@ -104,7 +106,7 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
     if not unfit.told():
         faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
     plan = _assemble(settings, space, trials, planned, found, memory, machine, faults)
-    return dataclasses.replace(plan, unfit=unfit.told())
+    return replace(plan, unfit=unfit.told(), advice=_advice(planned, trials))
 
 
 def _weighed(config: RunConfig) -> object:
@@ -239,10 +241,10 @@ def fingerprint(config: RunConfig, target: str = TRAIN) -> str:
 class _Found:
     """What was found in the data: by the name of the set, and by the fingerprint of the run."""
 
-    reports: Mapping[str, DataReport | None]
-    by_run: Mapping[str, DataReport | None]
+    reports: Mapping[str, Report | None]
+    by_run: Mapping[str, Report | None]
 
-    def of(self, run: _Planned) -> DataReport | None:
+    def of(self, run: _Planned) -> Report | None:
         return self.by_run.get(run.fingerprint)
 
     def longest(self, run: _Planned) -> int | None:
@@ -253,9 +255,9 @@ class _Found:
 
 def _inspect(planned: Sequence[_Planned], cache_dir: Path, faults: Faults) -> _Found:
     """Look at the data and models that the runs ask for, each once; what is wrong with them goes to `faults`."""
-    reports: dict[str, DataReport | None] = {}
-    by_run: dict[str, DataReport | None] = {}
-    for runs in _grouped(planned, lambda c: (c.data, c.model, c.training.max_length, _batch(c))):
+    reports: dict[str, Report | None] = {}
+    by_run: dict[str, Report | None] = {}
+    for runs in _grouped(planned, lambda c: (c.data, c.model, c.training.max_length, _batch(c), _learns_from(c))):
         config = runs[0].config
         name = str(getattr(config.data, "path", config.data.kind))
         try:
@@ -273,6 +275,14 @@ def _inspect(planned: Sequence[_Planned], cache_dir: Path, faults: Faults) -> _F
     return _Found(reports, by_run)
 
 
+def _advice(planned: Sequence[_Planned], trials: Sequence[Trial]) -> list[str]:
+    """For data that are sound."""
+    told = Faults(trials)
+    for runs in _grouped(planned, lambda c: (c.data, c.method)):
+        told.add_all((run.trial for run in runs), advice(runs[0].config))
+    return told.told()
+
+
 def _grouped(planned: Sequence[_Planned], key: Callable[[RunConfig], object]) -> Iterable[list[_Planned]]:
     """The runs that are alike in `key`, together."""
     groups: dict[str, list[_Planned]] = {}
@@ -283,6 +293,11 @@ def _grouped(planned: Sequence[_Planned], key: Callable[[RunConfig], object]) ->
 
 def _batch(config: RunConfig) -> int:
     return config.training.batch_size * config.training.gradient_accumulation
+
+
+def _learns_from(config: RunConfig) -> str:
+    """What of the data the method learns from, where these may be too few or of one kind for some methods alone."""
+    return METHODS[config.method.name].data_format if config.answers_a_step else ""
 
 
 def _cache_dir(settings: StudySettings) -> Path:

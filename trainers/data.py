@@ -14,6 +14,9 @@ from trainers.data_report import DataReport
 from trainers.data_sets import Answers, Pairs, load_answers, load_pairs
 from trainers.data_tokens import TokenisedAnswer, TokenisedPair, tokenise, tokenise_answers
 
+# What was found in a set, of pairs or of answers one by one.
+Report = DataReport | AnswersReport
+
 __all__ = [
     "Answer",
     "Answers",
@@ -23,6 +26,7 @@ __all__ = [
     "Messages",
     "Pair",
     "Pairs",
+    "Report",
     "Text",
     "TokenisedAnswer",
     "TokenisedPair",

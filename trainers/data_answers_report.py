@@ -42,6 +42,31 @@ class AnswersReport:
         """Of both kinds."""
         return self.desirable + self.undesirable
 
+    @property
+    def train_pairs(self) -> int:
+        """As many pairs make as many answers, and as much work."""
+        return (self.answers + 1) // 2
+
+    @property
+    def heldout_pairs(self) -> int:
+        """Pairs that are measured on."""
+        return self.heldout.heldout_pairs
+
+    @property
+    def longest_tokens(self) -> int | None:
+        """Of a sequence that is trained or measured on; None until a tokenizer has counted."""
+        known = [
+            report.longest_tokens
+            for report in (self.lengths, self.heldout)
+            if report is not None and report.longest_tokens is not None
+        ]
+        return max(known, default=None)
+
+    @property
+    def mean_tokens(self) -> float | None:
+        """Of a sequence that is trained on; None until a tokenizer has counted."""
+        return None if self.lengths is None else self.lengths.mean_tokens
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return dataclasses.asdict(self)

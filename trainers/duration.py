@@ -12,7 +12,7 @@ arXiv:2205.05198, appendix A).
 from dataclasses import dataclass
 
 from trainers.config import LoRA, RunConfig, Toy
-from trainers.data_report import DataReport
+from trainers.data import Report
 from trainers.footprint import shape_of
 from trainers.gpus import GPUS, GPUName
 from trainers.methods import METHODS
@@ -38,7 +38,7 @@ class Work:
         return self.operations / (peak * 1e12 * UTILISATION) / 3600
 
 
-def work(config: RunConfig, report: DataReport | None) -> Work | None:
+def work(config: RunConfig, report: Report | None) -> Work | None:
     """What the run computes on a GPU; None where the model's size or the number of its pairs is not known."""
     sizes, pairs = shape_of(config), _pairs(config, report)
     if sizes is None or pairs is None:
@@ -55,7 +55,7 @@ def work(config: RunConfig, report: DataReport | None) -> Work | None:
     return Work(trained + scored * forward, config.training.precision != "fp32", bound=counted is None)
 
 
-def _pairs(config: RunConfig, report: DataReport | None) -> tuple[int, int] | None:
+def _pairs(config: RunConfig, report: Report | None) -> tuple[int, int] | None:
     """Train and held-out pairs."""
     if report is not None:
         return report.train_pairs, report.heldout_pairs

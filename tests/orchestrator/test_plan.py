@@ -13,6 +13,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.plan import Plan, changed_settings, fingerprint, make_plan
 from orchestrator.shortcuts import STRENGTHS
 from orchestrator.store import StudyFolder, StudyRecord
+from tests.fakes.answers import section
 from trainers.config import check
 from trainers.footprint import Machine
 
@@ -201,6 +202,25 @@ def test_what_spoils_a_sweep_is_in_the_plan(tmp_path: Path, pairs: Path):
     (report,) = made.data.values()
     assert report is not None
     assert any("40" in warning for warning in report.warnings())
+
+
+def unpaired(tmp_path: Path, good: int, bad: int) -> list[str]:
+    made = section(tmp_path, [{"prompt": f"Q{i}?", "completion": "yes", "label": i < good} for i in range(good + bad)])
+    return ["data=unpaired", f"data.path={made['path']}", f"data.eval_path={made['eval_path']}"]
+
+
+def test_weights_that_do_not_make_up_for_the_answers_are_advised_against_trial_by_trial(tmp_path: Path):
+    made = plan("method=kto", "method.undesirable_weight=1,2,3", *unpaired(tmp_path, 60, 30), out=tmp_path)
+    assert len(made.data) == 1
+    one, three = made.advice
+    assert one.endswith("(trial 0: method.undesirable_weight=1)")
+    assert three.endswith("(trial 2: method.undesirable_weight=3)")
+
+
+def test_answers_that_are_too_few_for_one_method_are_its_own_fault(tmp_path: Path):
+    words = [*unpaired(tmp_path, 4, 60), "training.batch_size=8"]
+    (fault,) = faults("method=kto,sft", *words, out=tmp_path)
+    assert fault.endswith("(trial 1: method=sft)")
 
 
 def test_a_plan_tells_the_memory_of_each_model(tmp_path: Path):
