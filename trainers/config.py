@@ -157,6 +157,22 @@ class Orca(Data):
     split_seed: int
 
 
+class Bandit(Section):
+    kind: Literal["bandit"]
+    pairs: Annotated[str, Field(pattern=r"^[a-z]{2}(\*[1-9]\d{0,3})?( +[a-z]{2}(\*[1-9]\d{0,3})?)*$")]
+    draws: Count | None
+
+
+Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+class OnePair(Section):
+    kind: Literal["one_pair"]
+    prompt: Tokens
+    chosen: Tokens
+    rejected: Tokens
+
+
 class NoQuantization(Section):
     kind: Literal["none"]
 
@@ -220,7 +236,7 @@ class RunConfig(Section):
     method: MethodSection = Field(discriminator="name")
     model: Model
     reference: Reference = Field(discriminator="kind")
-    data: Toy | Jsonl | Unpaired | HubPairs | Orca = Field(discriminator="kind")
+    data: Toy | Jsonl | Unpaired | HubPairs | Orca | Bandit | OnePair = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")
     peft: FullFineTuning | LoRA = Field(discriminator="kind")
     training: Training

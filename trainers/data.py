@@ -13,6 +13,7 @@ from trainers.data_pairs import Message, Messages, Pair, Text
 from trainers.data_report import DataReport
 from trainers.data_sets import Answers, Pairs, load_answers, load_pairs
 from trainers.data_tokens import TokenisedAnswer, TokenisedPair, tokenise, tokenise_answers
+from trainers.data_toys import toy_pairs
 
 # What was found in a set, of pairs or of answers one by one.
 Report = DataReport | AnswersReport
@@ -36,4 +37,5 @@ __all__ = [
     "load_pairs",
     "tokenise",
     "tokenise_answers",
+    "toy_pairs",
 ]

@@ -9,8 +9,8 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from trainers import hub
-from trainers.config import HubPairs, Jsonl, Orca, RunConfig, Toy, Unpaired
+from trainers import data_toys, hub, toys
+from trainers.config import Bandit, HubPairs, Jsonl, OnePair, Orca, RunConfig, Toy, Unpaired
 from trainers.data_answers import Answer
 from trainers.data_answers_report import AnswersReport, unbalanced
 from trainers.data_pairs import Pair, Text
@@ -37,6 +37,10 @@ def inspect(config: RunConfig) -> DataReport | AnswersReport | None:
         return None
     if isinstance(data, Unpaired):
         return _inspect_answers(config, _answers(data))
+    if isinstance(data, Bandit | OnePair):
+        # A batch of more pairs than there are takes them all: full batch is what such data are for.
+        _refuse(_not_for_toys(config, data))
+        return None
     if not isinstance(data, Jsonl) and not is_local(data):
         _check_hub(data, config)
         return None
@@ -75,6 +79,7 @@ def _unlearnable(config: RunConfig, report: AnswersReport) -> list[str]:
         return [f"data.path: none of {bad} answers is desirable, and method={method.name} learns from these alone"]
     if method.data_format == "unpaired" and not (good and bad):
         kind, instead = ("desirable", ", or use method=sft") if good else ("undesirable", "")
+        assert isinstance(config.data, Unpaired)
         first = "" if config.data.max_train_samples is None else " (data.max_train_samples keeps the file's first ones)"
         return [
             f"data.path: all {report.answers} answers are {kind}{first}: method={method.name} raises good answers and "
@@ -82,6 +87,18 @@ def _unlearnable(config: RunConfig, report: AnswersReport) -> list[str]:
             f"give answers of both kinds{instead}"
         ]
     return _too_few(config, report.answers, "answers") if method.data_format == "unpaired" else []
+
+
+def _not_for_toys(config: RunConfig, data: Bandit | OnePair) -> list[str]:
+    if not toys.is_toy(config.model.path):
+        return [
+            f"data={data.kind} has token ids for a toy model: use model=bandit or model=random_llama, "
+            f"got model={config.model.name}"
+        ]
+    try:
+        return list(data_toys.faults(data, toys.actions(config.model.path)))
+    except InvalidInput:
+        return []  # check_model tells what is wrong with the model
 
 
 def _refuse(faults: Sequence[str]) -> None:

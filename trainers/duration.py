@@ -11,7 +11,7 @@ arXiv:2205.05198, appendix A).
 
 from dataclasses import dataclass
 
-from trainers.config import LoRA, RunConfig, Toy
+from trainers.config import Bandit, LoRA, OnePair, RunConfig, Toy
 from trainers.data import Report
 from trainers.footprint import shape_of
 from trainers.gpus import GPUS, GPUName
@@ -62,6 +62,8 @@ def _pairs(config: RunConfig, report: Report | None) -> tuple[int, int] | None:
     data = config.data
     if isinstance(data, Toy):
         return data.max_train_samples or DEFAULT_TRAIN, data.max_eval_samples or DEFAULT_EVAL
+    if isinstance(data, Bandit | OnePair):
+        return None
     # A set of the hub is counted only where it is cut to so many.
     return None if data.max_train_samples is None else (data.max_train_samples, data.max_eval_samples or 0)
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from trainers import activations, hub, reference_kinds
+from trainers import activations, hub, reference_kinds, toys
 from trainers.activations import Step
 from trainers.chat_templates import TEMPLATES
 from trainers.config import NF4, LoRA, RunConfig
@@ -259,7 +259,7 @@ def _missing_references(config: RunConfig) -> list[str]:
 
 def _missing(setting: str, path: str, revision: str | None, file: str = "config.json") -> list[str]:
     if path.startswith("builtin:"):
-        return [] if path == "builtin:tiny" else [f"{setting}={path}: the only built-in model is builtin:tiny"]
+        return _not_built_in(setting, path)
     folder = local_path(path)
     if folder.exists():
         whole = (folder / file).is_file() or (folder / "config.json").is_file()
@@ -274,6 +274,16 @@ def _missing(setting: str, path: str, revision: str | None, file: str = "config.
         f"download it where the hub can be reached (hf download {path}), and set HF_HOME to that cache "
         f"or {setting}=FOLDER; model=tiny needs no download"
     ]
+
+
+def _not_built_in(setting: str, path: str) -> list[str]:
+    if toys.is_toy(path):
+        try:
+            toys.actions(path)
+        except InvalidInput as error:
+            return list(error.faults)
+        return []
+    return [] if path == "builtin:tiny" else [f"{setting}={path}: not built in; there is builtin:tiny, {toys.FORMS}"]
 
 
 def _advice(config: RunConfig, machine: Machine, longest: int | None) -> str:

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging
 from trl.trainer.utils import disable_dropout_in_model
 
-from trainers import chat_templates, world
+from trainers import chat_templates, toys, world
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput
 from trainers.paths import local_path
@@ -146,8 +146,10 @@ def locate(path: str, cache_dir: Path) -> Path:
     """`builtin:tiny` -> the folder of the built-in world's policy; `~` is the home folder; hub ids as they are."""
     if path == "builtin:tiny":
         return world.policy(cache_dir)
+    if toys.is_toy(path):
+        return toys.folder(path, cache_dir)
     if path.startswith("builtin:"):
-        raise InvalidInput([f"model.path: {path} is not built in; there is builtin:tiny"])
+        raise InvalidInput([f"model.path: {path} is not built in; there is builtin:tiny, {toys.FORMS}"])
     return local_path(path)
 
 

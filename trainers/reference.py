@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig
 
 from trainers import models, reference_kinds
-from trainers.config import RunConfig, Unpaired
+from trainers.config import Bandit, OnePair, RunConfig, Unpaired
 from trainers.data import Pair, TokenisedPair, load_answers, load_pairs, tokenise
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
@@ -248,6 +248,8 @@ def _whole_texts(config: RunConfig, cache_dir: Path) -> dict[str, Sequence[Pair]
     """The pairs of the data as they are, by the name of their split."""
     if isinstance(config.data, Unpaired):
         return {"heldout": load_answers(config.data).heldout}
+    if isinstance(config.data, Bandit | OnePair):  # which are token ids
+        return {}
     data = load_pairs(config.data, cache_dir)
     return {"train": data.train, "heldout": data.heldout}
 

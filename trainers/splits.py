@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.config import RunConfig, Unpaired
-from trainers.data import TokenisedPair, load_answers, load_pairs, tokenise, tokenise_answers
+from trainers.config import Bandit, OnePair, RunConfig, Unpaired
+from trainers.data import TokenisedPair, load_answers, load_pairs, tokenise, tokenise_answers, toy_pairs
 from trainers.methods import METHODS
 from trainers.unpaired_trainer import beside_others, mismatch
 
@@ -31,11 +31,19 @@ def load_splits(config: RunConfig, tokenizer: Any, cache_dir: Path) -> Splits:
     if isinstance(config.data, Unpaired):
         return _of_answers(config, config.data, tokenizer)
     length = config.training.max_length
-    pairs = load_pairs(config.data, cache_dir)
-    splits = {"train": tokenise(pairs.train, tokenizer, length), "heldout": tokenise(pairs.heldout, tokenizer, length)}
+    splits = _of_pairs(config, tokenizer, cache_dir)
     if METHODS[config.method.name].data_format == "unpaired":
         splits["mismatched"] = mismatch(splits["train"], config.seed, length)
     return Splits(splits)
+
+
+def _of_pairs(config: RunConfig, tokenizer: Any, cache_dir: Path) -> dict[str, Sequence[TokenisedPair]]:
+    data, length = config.data, config.training.max_length
+    if isinstance(data, Bandit | OnePair):
+        return dict(toy_pairs(data, config.seed))
+    assert not isinstance(data, Unpaired)
+    pairs = load_pairs(data, cache_dir)
+    return {"train": tokenise(pairs.train, tokenizer, length), "heldout": tokenise(pairs.heldout, tokenizer, length)}
 
 
 def _of_answers(config: RunConfig, data: Unpaired, tokenizer: Any) -> Splits:

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from trainers import data, distributed, inputs, models, reference_kinds, reference_step, tracking, trl_engine
-from trainers.config import RunConfig, check
+from trainers.config import Bandit, OnePair, RunConfig, check
 from trainers.data import TokenisedPair
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
@@ -33,6 +33,7 @@ from trainers.models import Policy, load_policy
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 from trainers.splits import Splits, load_splits
 from trainers.stages import Stage, stages
+from trainers.toy_metrics import toy_metrics
 
 
 def train(spec: RunSpec, reporter: Reporter) -> RunResult:
@@ -223,7 +224,11 @@ class _Evaluation:
 
     def measure(self) -> dict[str, float]:
         """Raises Stopped in the middle where the run is asked to stop."""
-        return metrics(self.score(self.pairs), self.reference)
+        scores = self.score(self.pairs)
+        found = metrics(scores, self.reference)
+        if isinstance(self.config.data, Bandit | OnePair):
+            found |= toy_metrics(self.policy.model, self.config.data, scores)
+        return found
 
     def score(self, pairs: Sequence[TokenisedPair]) -> Scores:
         """What the policy says of some pairs, as it is now. Raises Stopped as `measure` does."""

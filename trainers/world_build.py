@@ -56,7 +56,7 @@ def build_policy(folder: Path, seed: int) -> None:
         torch.default_generator.manual_seed(seed)
         model = _new_model()
     _train(model, Random(seed))  # noqa: S311
-    with _quiet():
+    with quiet():
         model.save_pretrained(folder)
         _new_tokenizer().save_pretrained(folder)
 
@@ -73,7 +73,7 @@ def build_pairs(folder: Path, *, policy: Path, prompts: Sequence[str], seed: str
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without transformers' progress bars, which a folder of half a megabyte does not need."""
     from transformers.utils import logging
 
@@ -180,7 +180,7 @@ def _batch(prompts: Sequence[str], random: Random) -> tuple["torch.Tensor", "tor
 def _two_answers(policy: Path, prompts: Sequence[str], random: Random) -> list[tuple[str, str]]:
     from transformers import AutoModelForCausalLM
 
-    with _quiet():
+    with quiet():
         model = AutoModelForCausalLM.from_pretrained(policy, local_files_only=True).eval()
     answers: list[list[str]] = [[] for _ in prompts]
     while short := [index for index, found in enumerate(answers) if len(found) < 2]:

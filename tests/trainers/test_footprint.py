@@ -91,7 +91,7 @@ def test_the_built_in_model_fits_everywhere(configured):
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"path": "builtin:huge"}, "the only built-in model is builtin:tiny"),
+        ({"path": "builtin:huge"}, "not built in; there is builtin:tiny"),
         ({"path": "/no/such/folder"}, "there is no such folder"),
         ({"path": "nobody/such-model"}, "HF_HUB_OFFLINE is set"),
         ({"path": "/"}, "no folder with a config.json"),
