@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import re
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
@@ -23,6 +23,7 @@ from orchestrator.ledger import told_retries
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, changed_settings, make_plan
 from orchestrator.progress import State, log, progress, screen, under_way, values_of
+from orchestrator.published import NOTHING, published
 from orchestrator.settings import StudySettings, study_settings
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
 from orchestrator.study import Study, by_trial
@@ -201,7 +202,7 @@ def _work(
         )
         with contextlib.closing(watcher), _signals(study):
             study.carry_out()
-    table = make_table(runs, study.results, list(record.space), objective, study.under_way())
+    table = _table(record, settings, runs, study.results, study.under_way())
     if study.results or not study.left:
         _show(table, console)
     try:
@@ -209,6 +210,22 @@ def _work(
     except OSError as error:
         _tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
     return _closing_words(folder, specs, study, console), bool(study.left) and not study.stopped
+
+
+def _table(
+    record: StudyRecord,
+    settings: StudySettings,
+    runs: Mapping[int, Sequence[RunSpec]],
+    results: Mapping[str, RunResult],
+    running: Collection[str],
+) -> Table:
+    objective = Objective(settings.objective.metric, settings.objective.direction)
+    try:
+        beside = published(settings.table.published)
+    except BadCommand:
+        beside = NOTHING  # it was there when the study was made; what was measured is shown all the same
+    shown = settings.table.metrics
+    return make_table(runs, results, list(record.space), objective, running, metrics=shown, beside=beside)
 
 
 def _tell(console: Console, text: str, style: str = "") -> None:
@@ -387,7 +404,6 @@ def _status(root: Path, console: Console) -> int:
     results = _results(folder, specs)
     who = holder(folder)
     settings = study_settings(record.settings)
-    objective = Objective(settings.objective.metric, settings.objective.direction)
     _tell(console, f"{record.name}: {one_line(record.command, limit=1000)}")
     _tell(console, f"held by {one_line(who)}" if who else "no controller works on it")
     jobs, silent = cluster.standings(settings.launcher, root)
@@ -396,7 +412,7 @@ def _status(root: Path, console: Console) -> int:
     running = [spec for spec in specs if spec.run_id not in completed and _at_work(spec, jobs.get(spec.run_id), who)]
     at_work = {spec.run_id for spec in running}
     results = {run_id: result for run_id, result in results.items() if run_id not in at_work}
-    table = make_table(by_trial(specs), results, list(record.space), objective, at_work)
+    table = _table(record, settings, by_trial(specs), results, at_work)
     _show(table, console)
     _tell_runs(specs, results, jobs, running, console)
     if silent is not None:

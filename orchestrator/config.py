@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.errors import BadCommand
-from orchestrator.shortcuts import settle_shortcuts
+from orchestrator.shortcuts import STRENGTHS, settle_shortcuts
 from orchestrator.wording import one_line
 from sweeps.types import Scalar
 from trainers.config import RUN_SECTIONS, unknown_key
@@ -150,7 +150,37 @@ class Composer:
                 faults.append(f"{one_line(repr(text))} is not an override of the form key=value: {_reason(error)}")
         faults += [f"{sweep.key}: sweeps over nothing: no value matches" for sweep in sweeps if not sweep.texts]
         faults += _given_twice([*(self._parsed(text).get_key_element() for text in fixed), *(s.key for s in sweeps)])
-        return Parsed(fixed, [sweep for sweep in sweeps if sweep.texts], faults)
+        return self._sized(Parsed(fixed, [sweep for sweep in sweeps if sweep.texts], faults))
+
+    def with_own_sweep(self, parsed: Parsed) -> Parsed:
+        """The command with the sweep that its configs bring along, `sweep: {beta: "0.1,0.5"}`, as if typed in front.
+
+        A key that the command gives, swept or not, goes before. Faults of the configs are left for `compose` to tell.
+        """
+        try:
+            own = self.compose(parsed.fixed).config.get("sweep")
+        except BadCommand:
+            return parsed
+        if not isinstance(own, dict):
+            return parsed
+        given = {self._parsed(text).key_or_group for text in parsed.fixed} | {s.key.lstrip("+") for s in parsed.sweeps}
+        # Names of one thing: with lambda=0.3 the experiment's beta is out of the way too.
+        given |= set(STRENGTHS) if given & set(STRENGTHS) else set()
+        brought = self.parse([f"{key}={values}" for key, values in own.items() if key not in given])
+        faults = [f"sweep: {fault}" for fault in brought.faults]
+        return Parsed([*brought.fixed, *parsed.fixed], [*brought.sweeps, *parsed.sweeps], [*parsed.faults, *faults])
+
+    def _sized(self, parsed: Parsed) -> Parsed:
+        """size=small +experiment=NAME is +experiment=small/NAME: a key cannot put other options in place of a file's."""
+        size = next((t.partition("=")[2] for t in parsed.fixed if self._parsed(t).key_or_group == "size"), "full")
+        if size == "full":
+            return parsed
+        names = [text for text in parsed.fixed if self._parsed(text).key_or_group == "experiment"]
+        if not names:
+            fault = f"size={size}: only an experiment has sizes: give one, +experiment=NAME"
+            return Parsed(parsed.fixed, parsed.sweeps, [*parsed.faults, fault])
+        sized = names[0].replace("experiment=", f"experiment={size}/", 1)
+        return Parsed([sized if text == names[0] else text for text in parsed.fixed], parsed.sweeps, parsed.faults)
 
     def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> Composed:
         """The whole config of a trial. Raises BadCommand where it does not compose at all.

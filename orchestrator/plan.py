@@ -25,6 +25,7 @@ from orchestrator.faults import NO_TRIAL, Faults
 from orchestrator.forecast import Need, largest, needs
 from orchestrator.launchers import cluster
 from orchestrator.launchers.choose import describe
+from orchestrator.published import published
 from orchestrator.reference_step import reference_steps
 from orchestrator.resources import run_resources
 from orchestrator.settings import RESOURCES, StudySettings, study_settings
@@ -80,6 +81,8 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
     """
     with composer(source) as compose:
         parsed = compose.parse(overrides)
+        if sweep:
+            parsed = compose.with_own_sweep(parsed)
         space = {s.key: s.values for s in parsed.sweeps if s.key != "seed"}
         trials = GridSweeper(space).ask(math.prod(map(len, space.values())))
         faults = Faults(trials)
@@ -105,6 +108,7 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
     memory = needs((run.config, found.of(run), machine_of(run)) for run in different)
     if not unfit.told():
         faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
+    faults.add(NO_TRIAL, _unreadable_published(settings))
     plan = _assemble(settings, space, trials, planned, found, memory, machine, faults)
     return replace(plan, unfit=unfit.told(), advice=_advice(planned, trials))
 
@@ -118,6 +122,14 @@ def _weighed(config: RunConfig) -> object:
 def _too_many_workers(settings: StudySettings, machine: Machine, memory: Sequence[Need]) -> Sequence[str]:
     try:
         describe(settings.launcher, machine, run_bytes=largest(memory))
+    except BadCommand as error:
+        return error.faults
+    return ()
+
+
+def _unreadable_published(settings: StudySettings) -> Sequence[str]:
+    try:
+        published(settings.table.published)
     except BadCommand as error:
         return error.faults
     return ()
@@ -143,10 +155,17 @@ def _settings(compose: Composer, parsed: Parsed, faults: Faults) -> StudySetting
     try:
         settings = study_settings(composed.config)
         faults.add_all([NO_TRIAL], _unknown_metric(settings))
+        faults.add_all([NO_TRIAL], _sweep_in_sweep(settings, parsed))
         return settings
     except BadCommand as error:
         faults.add(NO_TRIAL, error.faults)
         return study_settings(compose.compose([]).config)
+
+
+def _sweep_in_sweep(settings: StudySettings, parsed: Parsed) -> Iterable[str]:
+    """An experiment that is swept over would bring its own sweep for its trials alone, which no grid is."""
+    if settings.sweep and any(sweep.key.lstrip("+") == "experiment" for sweep in parsed.sweeps):
+        yield "experiment: these bring a sweep of their own, and cannot be swept together; run them one by one"
 
 
 def _unknown_metric(settings: StudySettings) -> Iterable[str]:

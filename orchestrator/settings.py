@@ -106,6 +106,13 @@ class ObjectiveSettings(Section):
     direction: Literal["maximize", "minimize"]
 
 
+class TableSettings(Section):
+    """What the comparison table shows besides the usual."""
+
+    metrics: list[Annotated[str, Field(pattern=r"^(eval|train)/.+")]] = Field(default_factory=list)
+    published: str | None = None
+
+
 def _as_typed(value: Any) -> Any:
     """study=1 means the name 1."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
@@ -122,8 +129,11 @@ class StudySettings(Section):
     cache_dir: str | None
     reference_step: bool | Literal["auto"]
     fail_fast: bool
-    # Records of studies older than this have none.
+    # Defaults for the records of studies that know nothing of them.
     gpu: GPUName | None = None
+    size: Literal["full", "small"] = "full"
+    sweep: dict[str, str | int | float] = Field(default_factory=dict)
+    table: TableSettings = TableSettings()
 
     @property
     def launcher_detaches(self) -> bool:

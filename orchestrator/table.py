@@ -4,12 +4,13 @@ trials dpo 0.1 (seeds 0, 1: 0.60, 0.64) -> | dpo | 0.1 | 2/2 | **0.620 ± 0.028*
 """
 
 import csv
+import dataclasses
 import io
 import math
 import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich import box
 from rich.cells import cell_len
@@ -17,14 +18,17 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from orchestrator.objective import Objective
+from orchestrator.published import NOTHING, Published, measured
 from orchestrator.store import StudyFolder
 from orchestrator.wording import one_line
 from sweeps.types import Scalar
 from trainers.files import write_whole
 from trainers.spec import RunResult, RunSpec
 
-# Metric, heading, decimals: what is comparable across methods and strengths. The rest is in each run's folder.
-COLUMNS = (
+# Metric, heading, decimals; None for published numbers, which stand as they were printed.
+Column = tuple[str, str, int | None]
+# What is comparable across methods and strengths. The rest is in each run's folder.
+COLUMNS: tuple[Column, ...] = (
     ("eval/reward_accuracy", "reward acc", 3),
     ("eval/policy_accuracy", "policy acc", 3),
     ("eval/margin_nats", "margin (nats)", 2),
@@ -44,6 +48,8 @@ class Row:
     seconds: Sequence[float]
     objective: float | None
     note: str = ""
+    # Numbers of others, by column, as they were printed.
+    published: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,9 +59,11 @@ class Table:
     swept: Sequence[str]
     rows: Sequence[Row]
     objective: Objective
-    columns: Sequence[tuple[str, str, int]]
+    columns: Sequence[Column]
     # The best value of the objective, None where no trial has one.
     best: float | None
+    # Where published numbers stand.
+    sources: Sequence[str] = ()
 
     def is_best(self, row: Row) -> bool:
         """Whether the row has the best objective; several may."""
@@ -68,19 +76,20 @@ class Table:
 
     def csv(self) -> str:
         """Mean, sample standard deviation and number of seeds for each metric, in full precision."""
-        metrics = [metric for metric, _, _ in self.columns]
+        metrics = [metric for metric, _, decimals in self.columns if decimals is not None]
         head = ["trial", *self.swept, "state"]
         head += [f"{metric}{suffix}" for metric in metrics for suffix in ("", "_sd", "_n")]
+        series = [name for name, _, decimals in self.columns if decimals is None]
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*head, "seconds", "best", "note"])
+        writer.writerow([*head, *series, "seconds", "best", "note"])
         for row in self.rows:
             values = [row.params.get(key) for key in self.swept]
             stats = [stat for metric in metrics for stat in _stats(row.cells.get(metric, ()))]
+            printed = [row.published.get(name, "") for name in series]
             seconds = round(statistics.fmean(row.seconds), 2) if row.seconds else ""
-            writer.writerow(
-                [row.number, *values, row.state, *stats, seconds, "best" if self.is_best(row) else "", row.note]
-            )
+            best = "best" if self.is_best(row) else ""
+            writer.writerow([row.number, *values, row.state, *stats, *printed, seconds, best, row.note])
         return out.getvalue()
 
     def markdown(self) -> str:
@@ -119,7 +128,7 @@ class Table:
         for heading in ["trial", *self.swept, "state"]:
             table.add_column(heading, no_wrap=True)
         for _, heading, _ in self.columns[:shown]:
-            table.add_column(heading.replace(" ", "\n", 1), justify="right", no_wrap=True)
+            table.add_column(_broken(heading), justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for row, texts in zip(self.rows, rows, strict=True):
             best = self.is_best(row)
@@ -130,7 +139,10 @@ class Table:
         return table
 
     def _cells(self, row: Row) -> list[str]:
-        metrics = [_told(row.cells.get(metric, ()), decimals) for metric, _, decimals in self.columns]
+        metrics = [
+            row.published.get(name, "") if decimals is None else _told(row.cells.get(name, ()), decimals)
+            for name, _, decimals in self.columns
+        ]
         seconds = f"{statistics.fmean(row.seconds):.1f} s" if row.seconds else ""
         return [str(row.number), *(_scalar(row.params.get(key)) for key in self.swept), row.state, *metrics, seconds]
 
@@ -145,6 +157,7 @@ class Table:
             f"{spread}{held}".rstrip("; ") or "nothing measured yet",
             f"* best: {better} {self.objective.metric}",
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
+            *([f"published, not measured here: {'; '.join(self.sources)}"] if self.sources else []),
         ]
 
     def _notes(self) -> list[str]:
@@ -157,16 +170,41 @@ def make_table(
     swept: Sequence[str],
     objective: Objective,
     running: Collection[str] = (),
+    *,
+    metrics: Sequence[str] = (),
+    beside: Published = NOTHING,
 ) -> Table:
-    """The table of a study; `results` has what has ended so far, by run_id, `running` the ids of what has not."""
+    """The table of a study; `results` has what has ended so far, by run_id, `running` the ids of what has not.
+
+    `metrics` are shown before the usual ones, and so are those that `beside` has published numbers of.
+    """
     rows = [
-        _row(number, runs, [results[run.run_id] for run in runs if run.run_id in results], objective, running)
+        dataclasses.replace(
+            _row(number, runs, [results[run.run_id] for run in runs if run.run_id in results], objective, running),
+            published=beside.beside(runs[0].config) if beside.numbers else {},
+        )
         for number, runs in specs.items()
     ]
-    columns = list(COLUMNS)
-    if objective.metric not in [metric for metric, _, _ in columns]:
-        columns.insert(0, (objective.metric, objective.metric.removeprefix("eval/"), 3))
-    return Table(swept, rows, objective, columns, objective.best(row.objective for row in rows))
+    columns = _columns([*metrics, *measured(beside.series.values())], objective, beside.series)
+    return Table(swept, rows, objective, columns, objective.best(row.objective for row in rows), beside.sources)
+
+
+def _columns(first: Sequence[str], objective: Objective, series: Mapping[str, str]) -> list[Column]:
+    """Each metric once, its published numbers right behind it; what nobody measures comes last."""
+    usual = {column[0]: column for column in COLUMNS}
+    own = [] if objective.metric in usual else [objective.metric]
+    shown = [usual.get(metric, (metric, _heading(metric), 4 if metric in first else 3))
+             for metric in dict.fromkeys([*first, *own, *usual])]  # fmt: skip
+    columns: list[Column] = []
+    for column in shown:
+        columns.append(column)
+        columns += [(name, name, None) for name, metric in series.items() if metric == column[0]]
+    known = {name for name, _, _ in columns}
+    return columns + [(name, name, None) for name in series if name not in known]
+
+
+def _heading(metric: str) -> str:
+    return metric.removeprefix("eval/")
 
 
 def _row(
@@ -208,8 +246,13 @@ def _state(runs: Sequence[RunSpec], results: Sequence[RunResult], running: Colle
 
 
 def _narrow(heading: str) -> str:
-    """The longest line of a heading that is broken at its first blank."""
-    return max(heading.split(" ", 1), key=len)
+    """The longest line of a heading that is broken for a terminal."""
+    return max(_broken(heading).split("\n"), key=len)
+
+
+def _broken(heading: str) -> str:
+    """A heading at two words at most a line: at its first blank, and before what a published number is of."""
+    return heading.replace(" (", "\n(", 1).replace(" ", "\n", 1)
 
 
 def _counted(pairs: Sequence[int]) -> str:
@@ -228,8 +271,11 @@ def _stats(values: Sequence[float]) -> tuple[float | str, float | str, int]:
 def _told(values: Sequence[float], decimals: int) -> str:
     if not values:
         return "-"
-    spread = f" ± {statistics.stdev(values):.{decimals}f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.{decimals}f}{spread}"
+    mean = statistics.fmean(values)
+    # Of what is shown to four places, a probability that has collapsed is worth more than zeros.
+    form = ".1e" if decimals >= 4 and 0 < abs(mean) < 10**-decimals else f".{decimals}f"
+    spread = f" ± {statistics.stdev(values):{form}}" if len(values) > 1 else ""
+    return f"{mean:{form}}{spread}"
 
 
 def _scalar(value: Scalar) -> str:
