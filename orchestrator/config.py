@@ -171,7 +171,7 @@ class Composer:
         return Parsed([*brought.fixed, *parsed.fixed], [*brought.sweeps, *parsed.sweeps], [*parsed.faults, *faults])
 
     def _sized(self, parsed: Parsed) -> Parsed:
-        """size=small +experiment=NAME is +experiment=small/NAME: a key cannot put other options in place of a file's."""
+        """size=small +experiment=NAME is +experiment=small/NAME: no key could put other options in a file's place."""
         size = next((t.partition("=")[2] for t in parsed.fixed if self._parsed(t).key_or_group == "size"), "full")
         if size == "full":
             return parsed

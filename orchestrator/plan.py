@@ -40,7 +40,7 @@ from trainers.data import Report, advice, inspect
 from trainers.errors import InvalidInput
 from trainers.footprint import Machine, missing, too_large
 from trainers.methods import METHODS
-from trainers.metric_names import EVAL_METRICS
+from trainers.metric_names import EVAL_METRICS, SAMPLE_METRICS
 from trainers.spec import RunSpec
 
 
@@ -171,10 +171,11 @@ def _sweep_in_sweep(settings: StudySettings, parsed: Parsed) -> Iterable[str]:
 def _unknown_metric(settings: StudySettings) -> Iterable[str]:
     """A slip in the objective would only show in a table without a best."""
     metric = settings.objective.metric
-    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in EVAL_METRICS:
-        near = difflib.get_close_matches(metric, EVAL_METRICS, n=1)
+    known = (*EVAL_METRICS, *SAMPLE_METRICS)
+    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in known:
+        near = difflib.get_close_matches(metric, known, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(EVAL_METRICS)}, or train/...)"
+        yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(known)}, or train/...)"
 
 
 @dataclass(frozen=True)

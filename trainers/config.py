@@ -221,6 +221,8 @@ class Training(Section):
 class Evaluation(Section):
     every: Annotated[int, Field(ge=0)]
     batch_size: Count
+    # 0 for the records of runs that know nothing of it.
+    samples: Annotated[int, Field(ge=0)] = 0
 
 
 class Tracking(Section):
@@ -339,6 +341,13 @@ def _conflicts(config: RunConfig) -> Iterable[str]:
         yield (
             f"method={method.name} learns from pairs, but data=unpaired has answers one by one: "
             f"use method={alone}, or data with pairs"
+        )
+    if config.evaluation.samples and not (
+        config.data.kind == "toy" and config.peft.kind == "lora" and config.reference.kind in ("self", "none", "moving")
+    ):
+        yield (
+            f"evaluation.samples={config.evaluation.samples}: samples are judged by the built-in world's own reward, "
+            "beside the policy without its adapter: use data=toy, peft=lora and reference=self"
         )
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":

@@ -32,6 +32,10 @@ def inspect(config: RunConfig) -> DataReport | AnswersReport | None:
     Raises InvalidInput with every fault found. The same file is read once a process, however many runs ask.
     """
     data = config.data
+    if toys.is_toy(config.model.path) and not isinstance(data, Bandit | OnePair):
+        raise InvalidInput([
+            f"model={config.model.name} knows no text: it goes with data=bandit or data=one_pair, got data={data.kind}"
+        ])  # fmt: skip
     if isinstance(data, Toy):
         _refuse(_too_few(config, data.max_train_samples or DEFAULT_TRAIN))
         return None

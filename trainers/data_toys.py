@@ -16,7 +16,7 @@ PROMPT = [0]
 
 
 def toy_pairs(data: Bandit | OnePair, seed: int) -> dict[str, list[TokenisedPair]]:
-    """{"train": ..., "heldout": ...}, the same; `data.draws` draws so many train pairs of them, with replacement."""
+    """{"train": ..., "heldout": ...}, the same; or `data.draws` train pairs, drawn of them with replacement."""
     if isinstance(data, OnePair):
         pairs = [TokenisedPair(data.prompt, data.chosen, data.rejected, truncated=False)]
         return {"train": pairs, "heldout": pairs}

@@ -30,6 +30,7 @@ from trainers.evaluate import Scores, check_finite, metrics, score
 from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
+from trainers.samples import sample_metrics
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 from trainers.splits import Splits, load_splits
 from trainers.stages import Stage, stages
@@ -228,6 +229,9 @@ class _Evaluation:
         found = metrics(scores, self.reference)
         if isinstance(self.config.data, Bandit | OnePair):
             found |= toy_metrics(self.policy.model, self.config.data, scores)
+        if self.config.evaluation.samples:
+            self.heed()
+            found |= sample_metrics(self.policy.model, self.pairs[: self.config.evaluation.samples])
         return found
 
     def score(self, pairs: Sequence[TokenisedPair]) -> Scores:

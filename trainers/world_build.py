@@ -185,45 +185,51 @@ def _two_answers(policy: Path, prompts: Sequence[str], random: Random) -> list[t
     answers: list[list[str]] = [[] for _ in prompts]
     while short := [index for index, found in enumerate(answers) if len(found) < 2]:
         wanted = [index for index in short for _ in range(2 - len(answers[index]))]
-        sampled = _sample(model, [prompts[index] for index in wanted], random.getrandbits(63))
-        for index, answer in zip(wanted, sampled, strict=True):
+        sampled = sample(model, [prompts[index].encode() for index in wanted], random.getrandbits(63))
+        for index, answer in zip(wanted, map(text, sampled), strict=True):
             if answer.strip() and answer not in answers[index]:
                 answers[index].append(answer)
     return [(first, second) for first, second in answers]
 
 
-def _sample(model: Any, prompts: Sequence[str], seed: int) -> list[str]:
-    """One answer to each prompt, at temperature 1."""
+def sample(model: Any, rows: Sequence[Sequence[int]], seed: int) -> list[list[int]]:
+    """Token ids of one answer to each prompt (ids, or bytes) at temperature 1; what ended has its end of text."""
     import torch
 
-    rows = [prompt.encode() for prompt in prompts]
+    device = next(model.parameters()).device
     longest = max(map(len, rows))
     ids = torch.tensor([[PAD_ID] * (longest - len(row)) + list(row) for row in rows])
     generator = torch.Generator().manual_seed(seed)
     written: list[torch.Tensor] = []
     step, mask, cache = ids, (ids != PAD_ID).long(), None
     running = torch.ones(len(rows), dtype=torch.bool)
-    with torch.inference_mode():
+    # Not inference_mode: what a model caches there cannot be trained with.
+    with torch.no_grad():
         while running.any() and len(written) < RECIPE.longest_answer:
             out = model(
-                input_ids=step,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1] :],
+                input_ids=step.to(device),
+                attention_mask=mask.to(device),
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0)[:, -step.shape[1] :].to(device),
                 past_key_values=cache,
                 use_cache=True,
                 logits_to_keep=1,
             )
             cache = out.past_key_values
-            logits = out.logits[:, -1]
+            logits = out.logits[:, -1].cpu()
             logits[:, PAD_ID] = -math.inf
             step = torch.multinomial(logits.softmax(-1), 1, generator=generator)
             running &= step[:, 0] != EOS_ID
             written.append(step)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-    return [_text(row) for row in torch.cat(written, dim=1).tolist()]
+    return [_ended(row) for row in torch.cat(written, dim=1).tolist()]
 
 
-def _text(ids: list[int]) -> str:
+def _ended(ids: list[int]) -> list[int]:
+    return ids[: ids.index(EOS_ID) + 1] if EOS_ID in ids else ids
+
+
+def text(ids: Sequence[int]) -> str:
+    """What an answer says, up to its end."""
     end = ids.index(EOS_ID) if EOS_ID in ids else len(ids)
     # A policy may write bytes that are no UTF-8.
     return bytes(ids[:end]).decode("utf-8", "replace")
