@@ -1,6 +1,7 @@
 """The comparison table: what people and programs read of a study."""
 
 import csv
+import dataclasses
 import io
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.objective import Objective
+from orchestrator.published import Number, Published
 from orchestrator.store import StudyFolder
 from orchestrator.table import Table, make_table
 from trainers.spec import RunResult, RunSpec
@@ -123,3 +125,46 @@ def test_both_files_are_written(table: Table, tmp_path: Path):
     table.write(folder)
     assert folder.table_csv.read_text() == table.csv()
     assert folder.table_md.read_text() == table.markdown()
+
+
+@pytest.fixture
+def beside() -> Table:
+    """Two trials, of the first of which another model's accuracy is published, and a judge's score."""
+    runs = {n: [dataclasses.replace(spec(n, 0, beta=beta), config={"method": {"name": "dpo", "beta": beta}})]
+            for n, beta in enumerate((0.1, 0.5))}  # fmt: skip
+    ended = {run.run_id: result(run, 0.6) for (run,) in runs.values()}
+    numbers = Published([
+        Number("eval/reward_accuracy", "0.718", "7B", "a paper, table 2", {"beta": "0.10"}),
+        Number("a judge", "degenerate", "", "a paper, table 1", {"method": "dpo", "beta": "0.1"}),
+    ])  # fmt: skip
+    return make_table(runs, ended, ["beta"], OBJECTIVE, metrics=["eval/kl"], beside=numbers)
+
+
+def test_published_numbers_have_columns_of_their_own_blank_where_there_are_none(beside: Table):
+    first, second = read(beside)
+    assert first["published reward_accuracy (7B)"] == "0.718"
+    assert first["published a judge"] == "degenerate"
+    assert second["published reward_accuracy (7B)"] == second["published a judge"] == ""
+
+
+def test_published_numbers_enter_no_mean_and_no_best(beside: Table):
+    assert [float(row["eval/reward_accuracy"]) for row in read(beside)] == [0.6, 0.6]
+    assert [row["best"] for row in read(beside)] == ["best", "best"]
+
+
+def test_a_published_number_stands_right_of_what_was_measured_in_bold_or_not(beside: Table):
+    assert "| **0.600** | 0.718 |" in beside.markdown()
+    assert "published, not measured here: a paper, table 2; a paper, table 1" in beside.markdown()
+
+
+def test_metrics_that_are_asked_for_come_first(beside: Table):
+    head = beside.markdown().splitlines()[0].split(" | ")
+    assert head.index("kl") < head.index("reward acc")
+
+
+def test_a_probability_that_has_collapsed_is_told(beside: Table):
+    run = spec(0, 0, beta=1.0)
+    ended = RunResult(run.run_id, "completed", run.params, {"eval/p_rejected": 2e-27, "eval/margin_nats": 0.001})
+    table = make_table({0: [run]}, {run.run_id: ended}, ["beta"], OBJECTIVE, metrics=["eval/p_rejected"])
+    assert "| 2.0e-27 |" in table.markdown()
+    assert "| 0.00 |" in table.markdown()
