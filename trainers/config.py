@@ -324,15 +324,15 @@ def _put_back(config: dict[str, Any], defaults: Mapping[str, Any], path: list[st
 
 def _conflicts(config: RunConfig) -> Iterable[str]:
     method = METHODS[config.method.name]
-    if method.needs_reference and config.reference.kind == "none":
-        yield (
-            f"method={method.name} needs a reference, but reference=none: "
-            "use reference=self, or reference=model reference.path=..."
-        )
-    elif method.reference == "moving" and config.reference.kind != "moving":
+    if method.reference == "moving" and config.reference.kind != "moving":
         yield (
             f"method={method.name} needs a reference that moves, but reference={config.reference.kind}: "
             "use reference=moving, or method=dpo"
+        )
+    elif method.needs_reference and config.reference.kind == "none":
+        yield (
+            f"method={method.name} needs a reference, but reference=none: "
+            "use reference=self, or reference=model reference.path=..."
         )
     if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
         yield f"method={method.name} has no use for reference=moving: use reference=self"
