@@ -78,8 +78,9 @@ def dpo(
 ) -> Tensor:
     """-log σ(β [h(w) - h(l)]): arXiv:2305.18290, eq. 7.
 
-    Other divergences put f'(π/π_ref) in the place of h: arXiv:2309.16240, eq. 9. `length_normalised` divides h by |y|:
-    arXiv:2411.15124, section 5.1. `sft_weight` times the negative log-likelihood of w, a token, is added.
+    Other divergences put f'(π/π_ref) in the place of h: arXiv:2309.16240. `f_alpha` is 1 minus that paper's α, as in
+    TRL: 0 is forward_kl, 1 is reverse_kl. `length_normalised` divides h by |y|: arXiv:2411.15124, section 5.1.
+    `sft_weight` times the negative log-likelihood of w, a token, is added.
     """
     score_w, score_l = (_f_score(answers.logratios, f_divergence, f_alpha) for answers in (chosen, rejected))
     if length_normalised:
@@ -89,7 +90,7 @@ def dpo(
 
 
 def cdpo(chosen: Answers, rejected: Answers, beta: float, epsilon: float) -> Tensor:
-    """DPO where a share ε of the labels is taken to be wrong: E. Mitchell, A note on DPO with noisy preferences, eq. 3.
+    """DPO where a share ε of the labels is taken to be wrong: E. Mitchell, A note on DPO with noisy preferences.
 
     -(1-ε) log σ(β [h(w) - h(l)]) - ε log σ(-β [h(w) - h(l)])
     """
@@ -98,7 +99,7 @@ def cdpo(chosen: Answers, rejected: Answers, beta: float, epsilon: float) -> Ten
 
 
 def robust(chosen: Answers, rejected: Answers, beta: float, epsilon: float) -> Tensor:
-    """What DPO's loss would be on the true labels, of which a share ε was flipped (rDPO): arXiv:2403.00409, eq. 12.
+    """What DPO's loss would be on the true labels, of which a share ε was flipped (rDPO): arXiv:2403.00409.
 
     [-(1-ε) log σ(β [h(w) - h(l)]) + ε log σ(-β [h(w) - h(l)])] / (1 - 2ε)
     """
@@ -121,7 +122,7 @@ def hinge(chosen: Answers, rejected: Answers, beta: float) -> Tensor:
 
 
 def dpop(chosen: Answers, rejected: Answers, beta: float, penalty: float) -> Tensor:
-    """-log σ(β [h(w) - h(l) - λ max(0, -h(w))]), λ the penalty (DPO-Positive, Smaug): arXiv:2402.13228, eq. 3."""
+    """-log σ(β [h(w) - h(l) - λ max(0, -h(w))]), λ the penalty (DPO-Positive, Smaug): arXiv:2402.13228."""
     fallen = torch.relu(-chosen.logratios)
     return -F.logsigmoid(beta * (_margins(chosen, rejected) - penalty * fallen))
 
@@ -129,14 +130,14 @@ def dpop(chosen: Answers, rejected: Answers, beta: float, penalty: float) -> Ten
 def npo(chosen: Answers, rejected: Answers, beta: float, retain_weight: float) -> Tensor:
     """-(2/β) log σ(-β h(l)), to forget l: arXiv:2404.05868, eq. 3.
 
-    `retain_weight` times the negative log-likelihood of w, a token, is the retain term (section 2.2 there).
+    `retain_weight` times the negative log-likelihood of w, a token, is the retain term (section 2 there).
     """
     losses = -2 / beta * F.logsigmoid(-beta * rejected.logratios)
     return losses + retain_weight * _nll(chosen) if retain_weight else losses
 
 
 def ulma(chosen: Answers, rejected: Answers, beta: float) -> Tensor:
-    """-log π(w) - log[1 - σ(β h(l))]: likelihood of good answers, pointwise DPO on bad ones; arXiv:2312.02554, eq. 14.
+    """-log π(w) - log[1 - σ(β h(l))]: likelihood of good answers, pointwise DPO on bad ones; arXiv:2312.02554.
 
     Its normaliser Z(x) is taken as 1. A pair is one answer of each kind.
     """
@@ -151,7 +152,7 @@ def exo(chosen: Answers, rejected: Answers, beta: float, epsilon: float) -> Tens
 
 
 def nca(chosen: Answers, rejected: Answers, beta: float) -> Tensor:
-    """-log σ(βh(w)) - ½ log σ(-βh(w)) - ½ log σ(-βh(l)), noise contrastive alignment: arXiv:2402.05369, eq. 13."""
+    """-log σ(βh(w)) - ½ log σ(-βh(w)) - ½ log σ(-βh(l)), noise contrastive alignment: arXiv:2402.05369."""
     reward_w, reward_l = beta * chosen.logratios, beta * rejected.logratios
     return -F.logsigmoid(reward_w) - F.logsigmoid(-reward_w) / 2 - F.logsigmoid(-reward_l) / 2
 
@@ -208,7 +209,7 @@ def simpo(chosen: Answers, rejected: Answers, beta: float, gamma: float) -> Tens
 
 
 def unlikelihood(chosen: Answers, rejected: Answers, alpha: float) -> Tensor:
-    """-Σ_t log π(w_t)/|w| - α Σ_t log[1 - π(l_t)]/|l|: arXiv:1908.04319, eq. 4 and 7, l being the negative tokens."""
+    """-Σ_t log π(w_t)/|w| - α Σ_t log[1 - π(l_t)]/|l|: arXiv:1908.04319, l being the negative tokens."""
     unlikely = _log_one_minus_exp(rejected.token_logps).masked_fill(~rejected.mask, 0.0).sum(-1)
     return _nll(chosen) - alpha * unlikely / rejected.tokens
 
@@ -224,7 +225,7 @@ def kto(
     desirable_weight: float,
     undesirable_weight: float,
 ) -> Tensor:
-    """λ_D [1 - σ(β (h - z₀))] of a desirable answer, λ_U [1 - σ(β (z₀ - h))] of another: arXiv:2402.01306, eq. 8.
+    """λ_D [1 - σ(β (h - z₀))] of a desirable answer, λ_U [1 - σ(β (z₀ - h))] of another: arXiv:2402.01306.
 
     `logratios` and `desirable` (bool) are of shape (n,); `kl` is z₀, a scalar that takes no gradient and is at least 0.
     """

@@ -61,7 +61,7 @@ METHODS = _table(
     Method("ipo", "Identity Preference Optimisation", "arXiv:2310.12036, eq. 17", "tau", "0.01 to 1", "fixed"),
     Method("hinge", "SLiC's hinge loss on log-ratios, as in RSO", "arXiv:2309.06657; arXiv:2305.10425", "beta",
            _BETA, "fixed"),
-    Method("kto", "Kahneman-Tversky Optimisation", "arXiv:2402.01306, eq. 7", "beta", _BETA, "fixed", "unpaired"),
+    Method("kto", "Kahneman-Tversky Optimisation", "arXiv:2402.01306", "beta", _BETA, "fixed", "unpaired"),
     Method("dpop", "DPO-Positive (Smaug)", "arXiv:2402.13228", "beta", "0.1 to 0.5", "fixed"),
     Method("npo", "Negative Preference Optimisation: forget the rejected", "arXiv:2404.05868, eq. 3", "beta",
            "0.05 to 0.5", "fixed"),

@@ -119,6 +119,14 @@ def test_a_loss_is_its_papers_formula(loss: PairLoss, expected: float) -> None:
     assert loss(CHOSEN, REJECTED).tolist() == pytest.approx([expected], abs=1e-12)
 
 
+@pytest.mark.parametrize(("alpha", "divergence"), [(0.0, "forward_kl"), (1.0, "reverse_kl"), (1 + 1e-9, "reverse_kl")])
+def test_the_alpha_divergence_lies_between_the_two_kls(alpha: float, divergence: losses.Divergence) -> None:
+    found = losses.dpo(CHOSEN, REJECTED, beta=0.7, f_divergence="alpha", f_alpha=alpha)
+    assert found.item() == pytest.approx(
+        losses.dpo(CHOSEN, REJECTED, beta=0.7, f_divergence=divergence).item(), abs=1e-7
+    )
+
+
 @pytest.mark.parametrize(("penalty", "expected"), [(0.0, math.log(5 / 4)), (1.0, math.log(3 / 2)), (3.0, math.log(3))])
 def test_dpop_pays_for_a_chosen_answer_that_falls_below_the_reference(penalty: float, expected: float) -> None:
     """h(w) - h(l) = 2L, less λ times L: 2L, L and -L are left."""
