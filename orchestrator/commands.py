@@ -356,8 +356,12 @@ def _plan(command: Command, console: Console) -> int:
 def _say_what_runs_take(plan: Plan, console: Console) -> None:
     if plan.memory:
         _tell(console, "")
-        # Its cells are figures: a table that is too wide for the screen is still one line a row.
-        console.print(forecast.table(plan.memory), soft_wrap=True, crop=False)
+        shown = forecast.table(plan.memory)
+        if console.measure(shown, options=console.options.update(max_width=1000)).maximum <= console.width:
+            console.print(shown)
+        else:
+            for line in forecast.lines(plan.memory):
+                _tell(console, line)
         for line in forecast.words(plan.memory):
             _tell(console, line)
         _tell(console, "")

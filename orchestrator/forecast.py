@@ -88,6 +88,18 @@ def table(memory: Sequence[Need]) -> Table:
     return shown
 
 
+def lines(memory: Sequence[Need]) -> Iterator[str]:
+    """What the table says, a sentence for each row, for screens that are too narrow for it."""
+    for need in memory:
+        parts = {PARTS[part]: getattr(need.estimate, part) for part in PARTS}
+        shown = ", ".join(f"{name} {size(number)}" for name, number in parts.items() if number)
+        hours = "" if need.hours is None else f"; GPU-hours each {_hours(need)}"
+        yield (
+            f"{need.model}, {', '.join(need.methods)}, {need.how.partition(' (')[0]}, {count(need.runs, 'run')}: peak "
+            f"{size(need.estimate.total)} of {shown}{hours}; fits: {_FITS[need.fits]}"
+        )
+
+
 _FITS = {True: "yes", False: "NO", None: "?"}
 
 

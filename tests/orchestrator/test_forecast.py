@@ -10,7 +10,7 @@ from rich.console import Console
 from orchestrator import cli, commands
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand
-from orchestrator.forecast import size, table, words
+from orchestrator.forecast import lines, size, table, words
 from orchestrator.plan import Plan, make_plan
 from trainers.footprint import Machine
 
@@ -97,6 +97,12 @@ def test_the_table_says_what_takes_how_much(tmp_path: Path, seven: str) -> None:
     told = "\n".join(words(made.memory))
     assert "memory is an estimate" in told
     assert "at 30% of the GPU's dense peak" in told
+
+
+def test_a_narrow_screen_gets_a_sentence_for_each_row(tmp_path: Path, seven: str) -> None:
+    (told,) = lines(plan("model=mistral7b", seven, "gpu=rtx4090", out=tmp_path).memory)
+    assert told.startswith("mistral7b, dpo, LoRA r=16, 4 bits, 1 run: peak 8.9 GB of weights 4.1 GB, adapter 0.2 GB")
+    assert told.endswith("fits: yes")
 
 
 def test_a_run_here_is_not_weighed_for_another_gpu(tmp_path: Path) -> None:
