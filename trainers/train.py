@@ -30,11 +30,11 @@ from trainers.evaluate import Scores, check_finite, metrics, score
 from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import Policy, load_policy
-from trainers.samples import sample_metrics
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 from trainers.splits import Splits, load_splits
 from trainers.stages import Stage, stages
 from trainers.toy_metrics import toy_metrics
+from trainers.world_samples import sample_metrics
 
 
 def train(spec: RunSpec, reporter: Reporter) -> RunResult:
