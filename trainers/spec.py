@@ -83,6 +83,11 @@ class RunFolder:
         return self.root / "model"
 
     @property
+    def samples(self) -> Path:
+        """JSON lines: answers that the policy gave while it trained, by phase and prompt. Untrusted text, escaped."""
+        return self.root / "samples.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
