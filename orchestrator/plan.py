@@ -290,7 +290,7 @@ def _inspect(planned: Sequence[_Planned], cache_dir: Path, faults: Faults) -> _F
             faults.add_all((run.trial for run in runs), error.faults)
     for runs in _grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
-    for runs in _grouped(planned, lambda c: (c.model, c.reference)):
+    for runs in _grouped(planned, lambda c: (c.model, c.reference, getattr(c.method, "reward_model", None))):
         faults.add_all((run.trial for run in runs), missing(runs[0].config, cache_dir))
     return _Found(reports, by_run)
 

@@ -2,6 +2,7 @@
 
 checkpoints/checkpoint-50/   model, optimizer, scheduler, random states, then WHOLE as the last file
 checkpoints/checkpoint-100/  no WHOLE: the run was killed while writing it; deleted at the next start
+checkpoints/stage-2/         those of the third of several stages, and ENDED once the stage is over
 """
 
 import contextlib
@@ -9,7 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
+from trainers.files import read_json, write_json
+
 _MARKER = "WHOLE"
+_ENDED = "ENDED"
 
 
 def mark_whole(checkpoint: Path) -> None:
@@ -49,6 +53,33 @@ def drop(checkpoint: Path) -> None:
     with contextlib.suppress(OSError):
         (checkpoint / _MARKER).unlink()
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def stage(root: Path, number: int) -> Path:
+    """The folder of one of several stages."""
+    return root / f"stage-{number}"
+
+
+def end_stage(root: Path, number: int, before: int) -> None:
+    """Note that a stage is over, `before` being the steps of all before it; the stages before it are deleted.
+
+    Does nothing where its last checkpoint could not be written: an attempt that goes on then does so from an older one.
+    """
+    if newest_whole(stage(root, number)) is None:
+        return
+    with contextlib.suppress(OSError):
+        write_json(stage(root, number) / _ENDED, {"before": before})
+        for earlier in range(number):
+            shutil.rmtree(stage(root, earlier), ignore_errors=True)
+
+
+def newest_ended(root: Path, stages: int) -> tuple[int, int]:
+    """The last stage that is over, and the steps before it; (0, 0) where none is."""
+    for number in range(stages - 1, -1, -1):
+        noted = read_json(stage(root, number) / _ENDED)
+        if isinstance(noted, dict) and isinstance(noted.get("before"), int):
+            return number, noted["before"]
+    return 0, 0
 
 
 def _all(root: Path) -> list[Path]:

@@ -125,9 +125,9 @@ def metrics(policy: Scores, reference: Scores) -> dict[str, float]:
     rejected_ratio = rejected - reference.rejected_logps.double()
     margin = chosen_ratio - rejected_ratio
     return {
-        "eval/policy_accuracy": _share_positive(chosen - rejected),
-        "eval/policy_accuracy_norm": _share_positive(chosen / policy.chosen_tokens - rejected / policy.rejected_tokens),
-        "eval/reward_accuracy": _share_positive(margin),
+        "eval/policy_accuracy": share_positive(chosen - rejected),
+        "eval/policy_accuracy_norm": share_positive(chosen / policy.chosen_tokens - rejected / policy.rejected_tokens),
+        "eval/reward_accuracy": share_positive(margin),
         "eval/margin_nats": margin.mean().item(),
         "eval/chosen_logratio": chosen_ratio.mean().item(),
         "eval/rejected_logratio": rejected_ratio.mean().item(),
@@ -142,7 +142,7 @@ def check_finite(values: Mapping[str, float]) -> None:
         raise NonFiniteMetric(f"{', '.join(broken)}: lower training.learning_rate, or raise the strength (beta)")
 
 
-def _share_positive(differences: torch.Tensor) -> float:
+def share_positive(differences: torch.Tensor) -> float:
     """Share above zero, ties one half; NaN where a difference is, which comparing would hide."""
     if not bool(differences.isfinite().all()):
         return math.nan

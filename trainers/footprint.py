@@ -131,6 +131,10 @@ def missing(config: RunConfig, cache_dir: Path) -> list[str]:  # noqa: ARG001
     faults += _missing("model.path", model.path, model.revision)
     if model.tokenizer is not None:
         faults += _missing("model.tokenizer", model.tokenizer, None, file="tokenizer_config.json")
+    reward_model = getattr(config.method, "reward_model", None)
+    if reward_model is not None and not reward_model.startswith("builtin:"):
+        adapter = local_path(reward_model) / "adapter_config.json"
+        faults += [] if adapter.is_file() else _missing("method.reward_model", reward_model, None)
     return faults + _missing_references(config)
 
 

@@ -23,6 +23,7 @@ _KEYS = (
     ("model", "path"),
     ("model", "tokenizer"),
     ("model", "chat_template"),
+    ("method", "reward_model"),
 )
 # Larger files are told apart by size and time: weights are too large to be read for each command.
 _READ_BYTES = 256 << 20

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainers.sections import Section, Strength, Weight
+from trainers.sections import Count, Section, Strength, Weight
 
 # A share of labels that may be wrong: from one half on they would say nothing, or the opposite.
 Noise = Annotated[float, Field(gt=0, lt=0.5)]
@@ -140,7 +140,70 @@ class SFT(Section):
     name: Literal["sft"]
 
 
+class Reward(Section):
+    name: Literal["reward"]
+    center: Weight
+
+
+class Sampled(Section):
+    """A method that samples answers: how, `sampling_batch` of them in a forward pass."""
+
+    max_new_tokens: Count
+    temperature: Strength
+    sampling_batch: Count
+
+
+class RSO(Sampled):
+    name: Literal["rso"]
+    beta: Strength
+    loss: Literal["hinge", "dpo"]
+    reward_model: str | None
+    candidates: Annotated[int, Field(ge=2)]
+    accepted: Annotated[int, Field(ge=2)]
+    rejection_beta: Strength
+    pairing: Literal["first_round", "tournament"]
+
+
+class Judge(Section):
+    base_url: str | None
+    model: str | None
+    key_variable: str
+    timeout_s: Strength
+    tries: Count
+    concurrency: Count
+    price_in: Weight
+    price_out: Weight
+
+
+class OnlineDPO(Sampled):
+    name: Literal["online_dpo"]
+    beta: Strength
+    reward_model: str | None
+    judge: Judge
+    rounds: Count
+    prompts_per_round: Count
+
+
+class RLOO(Sampled):
+    name: Literal["rloo"]
+    beta: Strength
+    reward_model: str | None
+    answers: Annotated[int, Field(ge=2)]
+    rounds: Count
+    prompts_per_round: Count
+    clip: Strength
+
+
+class Backtranslation(Sampled):
+    name: Literal["backtranslation"]
+    seed_share: Annotated[float, Field(gt=0, lt=1)]
+    iterations: Count
+    score: Literal["likelihood", "reward_model"]
+    reward_model: str | None
+    keep: Annotated[float, Field(gt=0, le=1)]
+
+
 MethodSection = (
     DPO | CDPO | Robust | IPO | Hinge | KTO | DPOP | NPO | ULMA | TRDPO | SDPO | EXO | NCA | SPPO | APO | Likelihood
-    | Posterior | ORPO | CPO | SimPO | Unlikelihood | SFT
+    | Posterior | ORPO | CPO | SimPO | Unlikelihood | SFT | Reward | RSO | OnlineDPO | RLOO | Backtranslation
 )  # fmt: skip

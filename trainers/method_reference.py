@@ -24,8 +24,11 @@ def scored_for(
 
     Held-out pairs are always compared. Raises what `trainers.reference.reference_scores` does, and takes what it does.
     """
-    kind = METHODS[config.method.name].reference
-    compared = {name: pairs for name, pairs in splits.items() if name != "train" or kind == "fixed"}
+    method = METHODS[config.method.name]
+    kind = method.reference
+    # Of prompts the answers are yet to be made.
+    compares_train = kind == "fixed" and method.data_format != "prompts"
+    compared = {name: pairs for name, pairs in splits.items() if name != "train" or compares_train}
     scores = reference_scores(config, policy, compared, cache_dir, heed, world)
     if kind == "unconditional":
         start = config.model_copy(update={"reference": SelfReference(kind="self")})

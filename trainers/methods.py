@@ -25,8 +25,9 @@ class Method:
     # Values of it that people use, in words.
     usual: str
     reference: Reference
-    # pairs: chosen and rejected together; unpaired: each answer by itself, good or bad; demonstrations: chosen alone.
-    data_format: Literal["pairs", "unpaired", "demonstrations"] = "pairs"
+    # pairs: chosen and rejected together; unpaired: each answer by itself, good or bad; demonstrations: chosen alone;
+    # comparisons: pairs from which a reward model learns; prompts: the pairs' prompts, which the policy answers itself.
+    data_format: Literal["pairs", "unpaired", "demonstrations", "comparisons", "prompts"] = "pairs"
     # Whether what the loss compares is averaged over an answer's tokens, and so what is logged as its reward.
     per_token: bool = False
     # Its function in `trainers.losses`, where that has another name.
@@ -44,7 +45,9 @@ class Method:
 
 
 # Methods with a reference that do not ask it pair by pair at each step, so that it cannot move under them.
-STILL = frozenset({"kto", "sdpo"})
+STILL = frozenset({"kto", "sdpo", "rso", "online_dpo", "rloo"})
+# As `method.reward_model`: the built-in world's known reward.
+GOLD = "builtin:gold"
 
 
 def _table(*methods: Method) -> Mapping[str, Method]:
@@ -90,4 +93,15 @@ METHODS = _table(
            "0.1 to 1", "none", per_token=True),
     Method("sft", "Supervised fine-tuning on the chosen answers: the baseline", "maximum likelihood", None, "",
            "none", "demonstrations"),
+    # On what the policy itself writes, and the reward model that says what it is worth
+    Method("reward", "Bradley-Terry reward model, for the methods that need one", "arXiv:2203.02155, eq. 1", None, "",
+           "none", "comparisons"),
+    Method("rso", "Statistical rejection sampling from the start, then hinge or DPO", "arXiv:2309.06657, algorithm 1",
+           "beta", "0.05 to 0.5", "fixed", "prompts"),
+    Method("online_dpo", "Online DPO: rounds of own answers, labelled by a reward model or a judge",
+           "arXiv:2402.04792", "beta", "0.05 to 0.5", "fixed", "prompts", own_loss="dpo"),
+    Method("rloo", "REINFORCE leave-one-out: the baseline of reinforcement learning", "arXiv:2402.14740", "beta",
+           "0.01 to 0.1", "fixed", "prompts"),
+    Method("backtranslation", "Instruction back-translation (Humpback): prompts for unlabelled texts",
+           "arXiv:2308.06259", None, "", "none", "prompts"),
 )  # fmt: skip

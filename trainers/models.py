@@ -2,6 +2,7 @@
 
 import importlib.util
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +12,14 @@ from peft import LoraConfig, get_peft_model
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
     AutoTokenizer,
     BitsAndBytesConfig,
     PreTrainedConfig,
     set_seed,
 )
 from transformers.utils import logging
+from trl.trainer.reward_trainer import suppress_seqcls_warning
 from trl.trainer.utils import disable_dropout_in_model
 
 from trainers import chat_templates, toys, world
@@ -29,15 +32,37 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a model is for: its class, and what is particular about loading it and about its adapter."""
+
+    architecture: Any
+    weights: Mapping[str, Any]
+    adapter: Mapping[str, Any]
+    # Whether a saved adapter has its tokenizer beside it: other runs load it without this run's config.
+    self_contained: bool
+
+
+WRITING = Task(AutoModelForCausalLM, {}, {"task_type": "CAUSAL_LM"}, self_contained=False)
+# One number for a text; the head that gives it is new, and so trained and saved whole.
+RATING = Task(
+    AutoModelForSequenceClassification,
+    {"num_labels": 1},
+    {"task_type": "SEQ_CLS", "modules_to_save": ["score"]},
+    self_contained=True,
+)
+
+
+@dataclass(frozen=True)
 class Policy:
     """A model that is to be trained, its tokenizer, and the precision of its arithmetic.
 
-    `model` is a transformers causal language model, or peft's wrapping of one; it lies on its device.
+    `model` is a transformers model of the task's class, or peft's wrapping of one; it lies on its device.
     """
 
     model: Any
     tokenizer: Any
     precision: Precision
+    task: Task = WRITING
 
     @property
     def pad_id(self) -> int:
@@ -50,14 +75,14 @@ class Policy:
         return None if self.precision == "fp32" else _DTYPES[self.precision]
 
 
-def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
+def load_policy(config: RunConfig, cache_dir: Path, task: Task = WRITING) -> Policy:
     """The policy before its first step; the adapter's random start depends on `config.seed` alone.
 
     Raises InvalidInput for what cannot work on this machine, OSError where the weights are not found.
     """
     precision = resolve_precision(config)
     set_seed(config.seed)
-    model = load_base(config, config.model.path, config.model.revision, cache_dir)
+    model = load_base(config, config.model.path, config.model.revision, cache_dir, task)
     if config.peft.kind == "lora":
         # Again, for what loading may have drawn.
         set_seed(config.seed)
@@ -72,11 +97,11 @@ def load_policy(config: RunConfig, cache_dir: Path) -> Policy:
                 target_modules=config.peft.target_modules,
                 use_dora=config.peft.use_dora,
                 use_rslora=config.peft.use_rslora,
-                task_type="CAUSAL_LM",
+                **task.adapter,
             ),
         )
         model.create_or_update_model_card = _no_model_card
-    return Policy(model, load_tokenizer(config, cache_dir), precision)
+    return Policy(model, load_tokenizer(config, cache_dir), precision, task)
 
 
 def be_quiet() -> None:
@@ -86,7 +111,7 @@ def be_quiet() -> None:
     warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
-def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path) -> Any:
+def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path, task: Task = WRITING) -> Any:
     """The weights at `path` (a hub id, a folder or builtin:tiny), as the config's model and quantization say.
 
     Dropout is off in them, as in TRL, so that log-probabilities are the policy's own; an adapter's is kept.
@@ -94,16 +119,19 @@ def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Pat
     dtype = weights_dtype(config)
     quantized = config.quantization.kind == "nf4" and not config.model.prequantized
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
-    model = AutoModelForCausalLM.from_pretrained(
-        str(locate(path, cache_dir)),
-        revision=revision,
-        dtype=dtype,
-        attn_implementation=attention(config, path, revision, dtype, cache_dir),
-        device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
-        trust_remote_code=False,
-        # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
-        **({"quantization_config": _nf4(config, dtype)} if quantized else {}),
-    )
+    # That a head is new where one is asked for need not be told.
+    with suppress_seqcls_warning():
+        model = task.architecture.from_pretrained(
+            str(locate(path, cache_dir)),
+            revision=revision,
+            dtype=dtype,
+            attn_implementation=attention(config, path, revision, dtype, cache_dir),
+            device_map={"": device} if device.type == "cuda" or quantized or config.model.prequantized else None,
+            trust_remote_code=False,
+            **task.weights,
+            # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
+            **({"quantization_config": _nf4(config, dtype)} if quantized else {}),
+        )
     _keep_gradients_right_on_cpu(model)
     disable_dropout_in_model(model)
     return model

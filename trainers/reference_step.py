@@ -83,7 +83,7 @@ def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally],
     try:
         for config, spec in group:
             tokenizer = load_tokenizer(config, spec.cache_dir)
-            stand_in = StandIn(None, tokenizer, resolve_precision(config), keeper, tallies)
+            stand_in = StandIn(None, tokenizer, resolve_precision(config), keeper=keeper, tallies=tallies)
             score_reference(config, stand_in, spec.cache_dir, heed)
     finally:
         keeper.close()

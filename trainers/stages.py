@@ -1,37 +1,38 @@
-"""Cuts the training pairs into the stages of stepwise DPO, each held to where the one before it ended.
+"""Which stages a run's method trains in: one on the pairs as they are, or several, or on data that it makes itself.
 
-arXiv:2403.19270, section 3: easy pairs first, by what the reference makes of them.
+stages(materials) -> [make the first, make the second, ...], each called when its turn has come
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import torch
 
+from trainers import backtranslation, online_dpo, rloo, rso
 from trainers.config import RunConfig
-from trainers.data import TokenisedPair
 from trainers.errors import InvalidInput
-from trainers.evaluate import Scores
 from trainers.method_config import SDPO
+from trainers.stage import Maker, Materials, Stage
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Pairs that are trained on together, and the run's config for them; `reference` is the first stage's alone."""
-
-    config: RunConfig
-    pairs: Sequence[TokenisedPair]
-    reference: Scores | None
+def stages(materials: Materials) -> list[Maker]:
+    """One stage on all pairs for most methods. Raises InvalidInput where there are fewer pairs than stages."""
+    return _STAGES.get(materials.config.method.name, _whole)(materials)
 
 
-def stages(config: RunConfig, pairs: Sequence[TokenisedPair], reference: Scores | None) -> list[Stage]:
-    """One stage for all methods but sdpo, whose stages share the pairs, and `training.max_steps`, evenly.
+def _whole(materials: Materials) -> list[Maker]:
+    return [lambda: Stage(materials.config, materials.pairs, materials.reference)]
 
-    Raises InvalidInput where there are fewer pairs, or steps, than stages.
+
+def _stepwise(materials: Materials) -> list[Maker]:
+    """Stepwise DPO: the stages share the pairs, and `training.max_steps`, evenly.
+
+    Each is held to where the one before it ended. arXiv:2403.19270, section 3: easy pairs first, by what the reference
+    makes of them. Raises InvalidInput where there are fewer pairs, or steps, than stages.
     """
+    config, pairs, reference = materials.config, materials.pairs, materials.reference
     method = config.method
-    if not isinstance(method, SDPO):
-        return [Stage(config, pairs, reference)]
+    assert isinstance(method, SDPO)
     assert reference is not None
     if len(pairs) < method.stages:
         raise InvalidInput([f"method.stages={method.stages}: there are {len(pairs)} training pairs"])
@@ -41,14 +42,14 @@ def stages(config: RunConfig, pairs: Sequence[TokenisedPair], reference: Scores 
     margins = reference.chosen_logps - reference.rejected_logps
     order = margins.argsort(descending=True, stable=True) if method.order == "easy_first" else torch.arange(len(pairs))
     parts = order.tensor_split(method.stages)
-    return [
-        Stage(
-            _with_share_of_steps(config, number, method.stages),
-            [pairs[index] for index in part.tolist()],
-            reference.at(part) if number == 0 else None,
-        )
-        for number, part in enumerate(parts)
-    ]
+
+    def make(number: int) -> Stage:
+        part = parts[number]
+        own = [pairs[index] for index in part.tolist()]
+        share = _with_share_of_steps(config, number, method.stages)
+        return Stage(share, own, reference.at(part) if number == 0 else materials.score(own))
+
+    return [partial(make, number) for number in range(method.stages)]
 
 
 def _with_share_of_steps(config: RunConfig, stage: int, stages: int) -> RunConfig:
@@ -57,3 +58,12 @@ def _with_share_of_steps(config: RunConfig, stage: int, stages: int) -> RunConfi
     each, left = divmod(config.training.max_steps, stages)
     steps = each + (stage < left)
     return config.model_copy(update={"training": config.training.model_copy(update={"max_steps": steps})})
+
+
+_STAGES: Mapping[str, Callable[[Materials], list[Maker]]] = {
+    "sdpo": _stepwise,
+    "rso": rso.stages,
+    "online_dpo": online_dpo.stages,
+    "rloo": rloo.stages,
+    "backtranslation": backtranslation.stages,
+}

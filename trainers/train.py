@@ -16,12 +16,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import torch
 
-from trainers import data, distributed, inputs, models, reference_kinds, reference_step, tracking, trl_engine
-from trainers.config import Bandit, OnePair, RunConfig, check
+from trainers import (
+    checkpoints,
+    data,
+    distributed,
+    inputs,
+    models,
+    reference_kinds,
+    reference_step,
+    tracking,
+    trl_engine,
+)
+from trainers.config import Bandit, OnePair, RunConfig, Unpaired, check
 from trainers.data import TokenisedPair
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
@@ -29,10 +39,16 @@ from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores, check_finite, metrics, score
 from trainers.method_reference import scored_for
 from trainers.methods import METHODS
-from trainers.models import Policy, load_policy
+from trainers.models import RATING, WRITING, Policy, load_policy
+from trainers.reference import reference_scores
+from trainers.reward_trainer import RewardEvaluation
+from trainers.sampled_reward import held_out_reward
+from trainers.samples import Asked
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 from trainers.splits import Splits, load_splits
-from trainers.stages import Stage, stages
+from trainers.stage import Materials
+from trainers.stages import stages
+from trainers.start import Start
 from trainers.toy_metrics import toy_metrics
 from trainers.world_samples import sample_metrics
 
@@ -134,75 +150,170 @@ def _run(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
 
 def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: "_Progress") -> Status:
     progress.begin("loading")
-    policy = load_policy(config, spec.cache_dir)
+    data_format = METHODS[config.method.name].data_format
+    policy = load_policy(config, spec.cache_dir, _TASKS.get(data_format, WRITING))
     progress.heed()
     splits = load_splits(config, policy.tokenizer, spec.cache_dir)
     if progress.world.first:
         _tell_cuts(splits)
 
     progress.begin("scoring")
-    world = progress.world
-    scored = scored_for(config, policy, splits.pairs, spec.cache_dir, progress.heed, world)
-    evaluation = _Evaluation(config, policy, splits.pairs["heldout"], scored["heldout"], progress.heed, world)
+    score_needed = _SCORED.get(data_format, scored_for)
+    scored = score_needed(config, policy, splits.pairs, spec.cache_dir, progress.heed, progress.world)
+    run = _Made(spec, config, policy, splits, scored, progress)
+    evaluation = _EVALUATIONS.get(data_format, _beside_reference)(run)
 
-    parts = stages(config, splits.pairs["train"], scored.get("train"))
-    ended = _trained(parts, evaluation, splits, scored, spec, progress)
+    ended = _trained(run, evaluation)
     progress.steps = ended.steps
     if ended.stopped:
         return "cancelled"
 
     try:
         progress.begin("evaluating")
-        measured = evaluation.measure()
+        measured = {**evaluation.measure(), **_AT_THE_END.get(data_format, _nothing_more)(run)}
     except Stopped:
         ended.save()
         raise
     check_finite(measured)
     progress.report(ended.steps, measured)
-    if config.training.save_final and world.first:
+    if config.training.save_final and progress.world.first:
         _save(policy, config, spec.folder)
     return "completed"
 
 
-def _trained(
-    parts: Sequence[Stage],
-    evaluation: "_Evaluation",
-    splits: Splits,
-    scored: Mapping[str, Scores],
-    spec: RunSpec,
-    progress: "_Progress",
-) -> trl_engine.Ended:
-    """Train one stage after the other; steps are counted through."""
-    policy, world, folder = evaluation.policy, progress.world, spec.folder.checkpoints
-    progress.begin("training", sum(trl_engine.total_steps(part.config, len(part.pairs)) for part in parts))
-    done = 0
-    for number, part in enumerate(parts):
-        config = part.config
+@dataclass(frozen=True)
+class _Made:
+    """What a run has before it trains. `scored` is by split, as `splits` is."""
+
+    spec: RunSpec
+    config: RunConfig
+    policy: Policy
+    splits: Splits
+    scored: Mapping[str, Scores]
+    progress: "_Progress"
+
+    @property
+    def mismatched(self) -> tuple[Sequence[TokenisedPair], Scores] | None:
+        """Answers to other prompts and the reference's scores of them, for methods on unpaired answers."""
+        if "mismatched" not in self.scored:
+            return None
+        return self.splits.pairs["mismatched"], self.scored["mismatched"]
+
+    def prompts(self, split: Literal["train", "heldout"]) -> list[Asked]:
+        """Each once, in the order of the pairs."""
+        assert not isinstance(self.config.data, Unpaired | Bandit | OnePair)
+        texts: Sequence[data.Pair] = getattr(data.load_pairs(self.config.data, self.spec.cache_dir), split)
+        pairs = zip(texts, self.splits.pairs[split], strict=True)
+        return list({tuple(ids.prompt_ids): Asked(ids.prompt_ids, text.prompt) for text, ids in pairs}.values())
+
+
+class _Measures(Protocol):
+    """A run's model on the held-out pairs, as it is now."""
+
+    def measure(self) -> dict[str, float]:
+        """Raises Stopped in the middle where the run is asked to stop."""
+
+    def score(self, pairs: Sequence[TokenisedPair]) -> Scores:
+        """Log-probabilities of some pairs. Raises Stopped as `measure` does."""
+
+
+def _beside_reference(run: _Made) -> _Measures:
+    heldout = (run.splits.pairs["heldout"], run.scored["heldout"])
+    return _Evaluation(run.config, run.policy, *heldout, run.progress.heed, run.progress.world)
+
+
+def _of_rewards(run: _Made) -> _Measures:
+    return RewardEvaluation(run.config, run.policy, run.splits.pairs["heldout"], run.progress.heed, run.progress.world)
+
+
+def _nothing_more(_run: _Made) -> dict[str, float]:
+    return {}
+
+
+def _sampled_reward(run: _Made) -> dict[str, float]:
+    asked = run.prompts("heldout")
+    progress = run.progress
+    return held_out_reward(run.config, run.policy, asked, run.spec.folder.samples, progress.heed, progress.world)
+
+
+# Where a method's data format makes a difference to the story: by what its model is loaded as, what is scored before
+# training, and what is measured during and after it.
+_TASKS = {"comparisons": RATING}
+_SCORED: Mapping[str, Callable[..., dict[str, Scores]]] = {"comparisons": lambda *_anything: {}}
+_EVALUATIONS: Mapping[str, Callable[[_Made], _Measures]] = {"comparisons": _of_rewards}
+_AT_THE_END: Mapping[str, Callable[[_Made], dict[str, float]]] = {"prompts": _sampled_reward}
+
+
+def _trained(run: _Made, evaluation: _Measures) -> trl_engine.Ended:
+    """Train one stage after the other; steps are counted through.
+
+    Of several stages an attempt takes up the last one that is over, and makes the next ones anew from what is on disk.
+    """
+    progress, policy, root = run.progress, run.policy, run.spec.folder.checkpoints
+    start = Start(policy.model) if METHODS[run.config.method.name].data_format == "prompts" else None
+    makers = stages(_materials(run, evaluation, start))
+    first, done = progress.world.agreed(checkpoints.newest_ended(root, len(makers)))
+    for number in range(first, len(makers)):
+        part = makers[number]()
+        if start is not None and part.afresh:
+            start.restore()
+        own = trl_engine.total_steps(part.config, part.size)
+        progress.begin("training", done + own * (len(makers) - number))
+        if part.metrics and progress.report(done, part.metrics):
+            raise Stopped
         ended = trl_engine.train(
             trl_engine.Training(
-                config=config,
+                config=part.config,
                 policy=policy,
                 pairs=part.pairs,
-                reference=part.reference if number == 0 else evaluation.score(part.pairs),
-                mismatched=(splits.pairs["mismatched"], scored["mismatched"]) if "mismatched" in scored else None,
-                desirable=splits.desirable,
-                checkpoints=folder / f"stage-{number}" if len(parts) > 1 else folder,
-                watch=_Watch(progress, evaluation, config.evaluation.every, done),
-                world=world,
+                reference=part.reference,
+                mismatched=run.mismatched,
+                desirable=run.splits.desirable,
+                answers=part.answers,
+                checkpoints=checkpoints.stage(root, number) if len(makers) > 1 else root,
+                watch=_Watch(progress, evaluation, run.config.evaluation.every, done),
+                world=progress.world,
             )
         )
-        done += ended.steps
+        before, done = done, done + ended.steps
         if ended.stopped:
             break
-        if number + 1 < len(parts):
+        if number + 1 < len(makers):
             # An attempt that goes on in the next stage starts from here, and takes its reference from here.
             ended.save()
+            if progress.world.first:
+                checkpoints.end_stage(root, number, before)
     return dataclasses.replace(ended, steps=done)
+
+
+def _materials(run: _Made, evaluation: _Measures, start: Start | None) -> Materials:
+    config, policy, progress = run.config, run.policy, run.progress
+
+    def score_reference(pairs: Sequence[TokenisedPair]) -> Scores:
+        with start.in_place() if start is not None else contextlib.nullcontext():
+            made = {"made": pairs}
+            return reference_scores(config, policy, made, run.spec.cache_dir, progress.heed, progress.world)["made"]
+
+    return Materials(
+        config=config,
+        policy=policy,
+        pairs=run.splits.pairs["train"],
+        prompts=run.prompts("train") if start is not None else (),
+        reference=run.scored.get("train"),
+        score=evaluation.score,
+        score_reference=score_reference,
+        folder=run.spec.folder,
+        cache_dir=run.spec.cache_dir,
+        begin=progress.begin,
+        heed=progress.heed,
+        world=progress.world,
+    )
 
 
 def score_reference(config: RunConfig, policy: Policy, cache_dir: Path, heed: Callable[[], None]) -> None:
     """Have the reference's scores kept that a run of this config will look for; `policy` may be a stand-in for it."""
-    scored_for(config, policy, load_splits(config, policy.tokenizer, cache_dir).pairs, cache_dir, heed)
+    score_needed = _SCORED.get(METHODS[config.method.name].data_format, scored_for)
+    score_needed(config, policy, load_splits(config, policy.tokenizer, cache_dir).pairs, cache_dir, heed)
 
 
 def _tell_cuts(splits: Splits) -> None:
@@ -284,7 +395,7 @@ class _Watch:
     """Watches the training: tells of each step, and evaluates every so many (0: never)."""
 
     progress: _Progress
-    evaluation: _Evaluation
+    evaluation: _Measures
     every: int
     # Steps of the stages before.
     before: int = 0
@@ -312,6 +423,8 @@ def _save(policy: Policy, config: RunConfig, folder: RunFolder) -> None:
     else:
         # Embeddings are never trained; finding that out would ask the hub.
         policy.model.save_pretrained(folder.adapter, save_embedding_layers=False)
+        if policy.task.self_contained:
+            policy.tokenizer.save_pretrained(folder.adapter)
 
 
 def _sentence(problem: Exception, world: World) -> str:

@@ -1,7 +1,7 @@
 """TRL's trainers, fed with our tokenised pairs, reference log-probabilities and losses.
 
-What our subclasses change: `trainers.trainer_base`, `pair_trainer`, `unpaired_trainer`. Where several ranks train, each
-of them is also a `trainers.data_parallel.DataParallel`.
+What our subclasses change: `trainers.trainer_base`, `pair_trainer`, `unpaired_trainer`, `weighed_trainer`,
+`reward_trainer`. Where several ranks train, each of them is also a `trainers.data_parallel.DataParallel`.
 """
 
 import functools
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PrinterCallback, TrainerCallback, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
-from trl import DPOConfig, SFTConfig, SFTTrainer
+from trl import DPOConfig, RewardConfig, SFTConfig, SFTTrainer
 
 from trainers import checkpoints, losses
 from trainers.config import RunConfig
@@ -23,13 +23,16 @@ from trainers.data import TokenisedPair
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World
 from trainers.evaluate import Scores
+from trainers.method_config import RLOO, Reward
 from trainers.methods import METHODS
 from trainers.metric_names import from_trl
 from trainers.models import Policy
 from trainers.moving_reference import MovingReference
 from trainers.pair_trainer import PairTrainer
+from trainers.reward_trainer import RewardPreparedTrainer, reward_rows
 from trainers.trainer_base import PreparedTrainer
 from trainers.unpaired_trainer import UnpairedCollator, UnpairedTrainer, answer_rows, unpaired_rows
+from trainers.weighed_trainer import WeighedAnswer, WeighedCollator, WeighedTrainer, weighed_rows
 
 
 class Watch(Protocol):
@@ -57,8 +60,15 @@ class Training:
     mismatched: tuple[Sequence[TokenisedPair], Scores] | None = None
     # Where the answers came one by one, which of them are good; `pairs` are then those of `beside_others`.
     desirable: Sequence[bool] | None = None
+    # For methods on answers with advantages, which have no pairs.
+    answers: Sequence[WeighedAnswer] = ()
     # Who trains; all ranks are given the same.
     world: World = ALONE
+
+    @property
+    def size(self) -> int:
+        """In pairs, of which a step takes so many: two answers count as one."""
+        return len(self.pairs) or (len(self.answers) + 1) // 2
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def train(training: Training) -> Ended:
     if training.world.first:
         checkpoints.drop_halves(training.checkpoints)
     start = training.world.agreed(checkpoints.newest_whole(training.checkpoints))
-    if start is not None and checkpoints.step(start) >= total_steps(training.config, len(training.pairs)):
+    if start is not None and checkpoints.step(start) >= total_steps(training.config, training.size):
         return _ended_before(trainer, start, training.watch)
     trainer.train(resume_from_checkpoint=None if start is None else str(start))
     return Ended(trainer.state.global_step, callback.stopped, trainer.save_now)
@@ -182,9 +192,21 @@ def _answers(training: Training) -> list[dict[str, Any]]:
     return unpaired_rows(training.pairs, training.reference, *training.mismatched)
 
 
+def _weighed(training: Training) -> Any:
+    method = training.config.method
+    assert isinstance(method, RLOO)
+    return _prepared(
+        WeighedTrainer,
+        training,
+        rows=weighed_rows(training.answers),
+        clip=method.clip,
+        data_collator=WeighedCollator(training.policy.pad_id),
+    )
+
+
 def _prepared(trainer: type, training: Training, **kwargs: Any) -> Any:
     arguments = _arguments(training)
-    if trainer is UnpairedTrainer:
+    if trainer in (UnpairedTrainer, WeighedTrainer):
         # Two answers stand for a pair, so that a step costs what it costs other methods, and there are as many.
         arguments["per_device_train_batch_size"] *= 2
     return _of(trainer, training.world)(
@@ -219,11 +241,36 @@ def _sft(training: Training) -> Any:
     )
 
 
+def _reward(training: Training) -> Any:
+    method = training.config.method
+    assert isinstance(method, Reward)
+    return _of(RewardPreparedTrainer, training.world)(
+        rows=reward_rows(training.pairs),
+        args=_on_one_gpu(
+            RewardConfig(
+                **_arguments(training),
+                max_length=None,
+                disable_dropout=False,
+                center_rewards_coefficient=method.center or None,
+            )
+        ),
+        model=training.policy.model,
+        processing_class=training.policy.tokenizer,
+    )
+
+
 def _of(trainer: type, world: World) -> Callable[..., Any]:
     return type(f"{trainer.__name__}DataParallel", (DataParallel, trainer), {}) if world.shared else trainer
 
 
-_ENGINES = {"pairs": _pairs, "unpaired": _unpaired, "demonstrations": _sft}
+_ENGINES = {
+    "pairs": _pairs,
+    "unpaired": _unpaired,
+    "demonstrations": _sft,
+    "comparisons": _reward,
+    # Methods that make pairs or demonstrations train on them by another method's name.
+    "prompts": _weighed,
+}
 
 
 def _arguments(training: Training) -> dict[str, Any]:
