@@ -354,6 +354,8 @@ def _conflicts(config: RunConfig) -> Iterable[str]:
             f"evaluation.samples={config.evaluation.samples}: samples are judged by the built-in world's own reward, "
             "beside the policy without its adapter: use data=toy, peft=lora and reference=self"
         )
+    if method.data_format == "comparisons" and config.reference.kind not in ("self", "none"):
+        yield f"method={method.name} trains no policy, and compares with no reference: leave reference=self"
     yield from _unrewarded(config)
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":
@@ -391,12 +393,12 @@ def _no_endpoint(url: str) -> Iterable[str]:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
     except ValueError:
-        parts, sound = urlsplit(""), False
-    if not sound:
-        yield f"method.judge.base_url={url}: that is no address such as https://api.openai.com/v1"
-    elif parts.username is not None or parts.password is not None:
+        sound = False
+    if "@" in url:
         # Not quoted: what stands there would be in a log.
         yield "method.judge.base_url: no name or password in the address: the key comes from method.judge.key_variable"
+    elif not sound:
+        yield f"method.judge.base_url={url}: that is no address such as https://api.openai.com/v1"
 
 
 def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:

@@ -92,7 +92,7 @@ class Setting:
 
     def stand_in(self, config: RunConfig) -> StandIn:
         tokenizer = load_tokenizer(config, self.cache)
-        return StandIn(None, tokenizer, resolve_precision(config), self.keeper, self.tallies)
+        return StandIn(None, tokenizer, resolve_precision(config), keeper=self.keeper, tallies=self.tallies)
 
     def splits(self, config: RunConfig) -> dict[str, list[TokenisedPair]]:
         data, tokenizer = load_pairs(config.data, self.cache), load_tokenizer(config, self.cache)
@@ -236,7 +236,7 @@ def test_a_run_that_scores_takes_over_what_another_has_scored_meanwhile(here: Se
             reference_scores(config, other, {"train": pairs}, here.cache)
 
     tallies: dict[str, Tally] = {}
-    ours = StandIn(None, other.tokenizer, "fp32", here.keeper, tallies)
+    ours = StandIn(None, other.tokenizer, "fp32", keeper=here.keeper, tallies=tallies)
     found = reference_scores(config, ours, {"train": pairs}, here.cache, another_run)
     assert len(pairs) == 1600
     assert here.computed == 1640
