@@ -85,13 +85,13 @@ class Judge:
 
         A reply that names no winner counts as a tie. Raises JudgeUnavailable where the endpoint refuses or stays away.
         """
-        questions = [
-            (prompt.text, *order)
-            for prompt, (first, second) in zip(asked, answers, strict=True)
-            for order in ((first.text, second.text), (second.text, first.text))
-        ]
-        replies = self._replies(questions)
-        return [self._label(*replies[start : start + 2]) for start in range(0, len(replies), 2)]
+        texts = [(prompt.text, first.text, second.text) for prompt, (first, second) in zip(asked, answers, strict=True)]
+        unlike = [number for number, (_, first, second) in enumerate(texts) if first != second]
+        orders = [((asked, one, two), (asked, two, one)) for asked, one, two in (texts[number] for number in unlike)]
+        replies = self._replies([order for both in orders for order in both])
+        found = {number: replies[2 * place : 2 * place + 2] for place, number in enumerate(unlike)}
+        same = [_Reply("tie"), _Reply("tie")]
+        return [self._label(*found.get(number, same)) for number in range(len(texts))]
 
     def _label(self, forth: _Reply, back: _Reply) -> Label:
         wins = (_WINS[forth.verdict] + 1.0 - _WINS[back.verdict]) / 2
@@ -112,17 +112,23 @@ class Judge:
         ended = threading.Event()
         pool = concurrent.futures.ThreadPoolExecutor(self._settings.concurrency)
         client = httpx2.Client(timeout=self._settings.timeout_s, headers=self._headers(), follow_redirects=False)
-        futures = [pool.submit(self._reply, client, question, ended) for question in questions]
+        # The same question is asked once, for everybody.
+        bodies = [self._body(*question) for question in questions]
+        asking = {
+            digest: pool.submit(self._reply, client, digest, body, ended)
+            for digest, body in {self._digest(body): body for body in bodies}.items()
+        }
         try:
-            pending = set(futures)
+            pending = set(asking.values())
             while pending:
                 done, pending = concurrent.futures.wait(
                     pending, _LOOK_S, return_when=concurrent.futures.FIRST_EXCEPTION
                 )
                 for future in done:
-                    future.result()
+                    if not isinstance(future.exception(), _Ended):
+                        future.result()
                 self._heed()
-            return [future.result() for future in futures]
+            return [asking[self._digest(body)].result() for body in bodies]
         finally:
             ended.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -133,16 +139,20 @@ class Judge:
         # Endpoints of one's own often want none.
         return {"Authorization": f"Bearer {key}"} if key else {}
 
-    def _reply(self, client: httpx2.Client, question: tuple[Text, str, str], ended: threading.Event) -> _Reply:
-        body = self._body(*question)
-        if question[1] == question[2]:
-            return _Reply("tie")
-        digest = hashlib.sha256(json.dumps([self._settings.base_url, body], sort_keys=True).encode()).hexdigest()
+    def _digest(self, body: Mapping[str, Any]) -> str:
+        return hashlib.sha256(json.dumps([self._settings.base_url, body], sort_keys=True).encode()).hexdigest()
+
+    def _reply(self, client: httpx2.Client, digest: str, body: Mapping[str, Any], ended: threading.Event) -> _Reply:
         kept = self._cache / digest[:2] / f"{digest}.json"
         known = read_json(kept)
         if isinstance(known, dict) and known.get("verdict") in _WINS:
             return _Reply(known["verdict"])
-        reply = self._asked(client, body, ended)
+        try:
+            reply = self._asked(client, body, ended)
+        except JudgeUnavailable:
+            # Nobody else need begin.
+            ended.set()
+            raise
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, {"verdict": reply.verdict, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
         return reply
