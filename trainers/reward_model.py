@@ -92,6 +92,11 @@ def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> 
         return Gold()
     folder = locate(path, cache_dir)
     base = _base(folder)
+    if base is not None and Path(base).is_absolute() and not Path(base).exists():
+        raise InvalidInput([
+            f"method.reward_model={path}: it is an adapter to {base}, which is gone: put that model back, or train the "
+            "reward model with peft=none, whose folder holds all"
+        ])  # fmt: skip
     device = next(policy.model.parameters()).device
     with suppress_seqcls_warning():
         model = AutoModelForSequenceClassification.from_pretrained(
