@@ -105,7 +105,7 @@ class Fixed(torch.nn.Module):
 
 def test_a_tie_counts_one_half_and_the_margin_is_in_the_models_own_units(cache_dir: Path) -> None:
     """Pairs 5 > 2, 1 < 3 and 4 = 4: (1 + 0 + 1/2) / 3, and (3 - 2 + 0) / 3."""
-    pairs = [TokenisedPair([9], [w], [l], False) for w, l in [(5, 2), (1, 3), (4, 4)]]
+    pairs = [TokenisedPair([9], [one], [two], False) for one, two in [(5, 2), (1, 3), (4, 4)]]
     judged = Policy(Fixed(), bandit([0.0, 0.0]).tokenizer, "fp32")
     found = RewardEvaluation(check(run_config("reward")), judged, pairs, lambda: None, ALONE).measure()
     assert found == pytest.approx({"eval/reward_accuracy": 0.5, "eval/rm_margin": 1 / 3, "eval/pairs": 3.0})

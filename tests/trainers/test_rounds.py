@@ -1,8 +1,10 @@
 """Which prompts a round has, and what its pairs are."""
 
+import pytest
+
 from trainers.errors import InvalidInput
 from trainers.online_dpo import preferred
-from trainers.rounds import prompts_of_round
+from trainers.rounds import prompts_of_round, some
 from trainers.samples import Asked, Group, Label, Sample
 
 PROMPTS = [Asked([number], str(number)) for number in range(10)]
@@ -40,11 +42,5 @@ def test_the_answer_of_the_larger_reward_is_chosen_and_ties_make_no_pair() -> No
 
 
 def test_a_round_without_a_pair_says_so() -> None:
-    from trainers.rounds import some
-
-    try:
+    with pytest.raises(InvalidInput, match="nothing to train on: all were ties"):
         some(preferred([group(0.5, 0.5)]), "all were ties")
-    except InvalidInput as refused:
-        assert refused.faults == ("there is nothing to train on: all were ties",)
-    else:
-        raise AssertionError
