@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What `trainers.evaluate.metrics` measures.
+# What `trainers.evaluate.metrics` measures; then of a reward model, and of answers whose worth is known.
 EVAL_METRICS = (
     "eval/reward_accuracy",
     "eval/policy_accuracy",
@@ -16,6 +16,8 @@ EVAL_METRICS = (
     "eval/chosen_logratio",
     "eval/rejected_logratio",
     "eval/pairs",
+    "eval/rm_margin",
+    "eval/reward",
 )
 # What `trainers.world_samples` measures, where evaluation.samples asks for it.
 SAMPLE_METRICS = ("eval/reward", "eval/kl", "eval/win_rate", "eval/length")

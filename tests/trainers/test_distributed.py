@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fakes.tiny_runs import Recorder, run_config, run_spec
+from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World, micro_batches, shares
 from trainers.errors import InvalidInput, NonFiniteLoss
@@ -158,6 +158,18 @@ def test_two_ranks_compute_what_one_does(
     assert alone.steps == 10
     # They sum the same in another order: what differs is rounding.
     assert measures(result) == pytest.approx(measures(alone), abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["reward", "rloo"])
+def test_two_ranks_rate_and_sample_what_one_does(tmp_path: Path, cache_dir: Path, ranks: MakeRanks, name: str) -> None:
+    few = {"rounds": 2, "prompts_per_round": 4, "answers": 3, "max_new_tokens": 40, "reward_model": "builtin:gold"}
+    section = method(name, **(few if name == "rloo" else {}))
+    changes = {"data": UNEVEN, "method": section, "training__learning_rate": 1e-3}
+    result = ranks(name, **changes).carry_out()
+    alone = on_one_rank(tmp_path / "alone", cache_dir, name, **changes)
+    assert (result.status, result.error, result.steps) == ("completed", None, alone.steps)
+    assert measures(result) == pytest.approx(measures(alone), abs=1e-3)
 
 
 @pytest.fixture(scope="module")
