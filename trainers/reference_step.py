@@ -63,9 +63,8 @@ def prepare(
     InvalidInput with every fault of the specs' configs, before anything is loaded, and what `heed` does, which is
     called now and then.
     """
-    configs = _checked(specs)
     # Runs that differ in other things than these look up the same.
-    distinct = {_needs(config, spec): (config, spec) for config, spec in zip(configs, specs, strict=True)}
+    distinct = {_needs(config, spec): (config, spec) for config, spec in _checked(specs, told)}
     tallies: dict[str, Tally] = {}
     for group in _by_reference(list(distinct.values())):
         _fill(group, tallies, heed)
@@ -89,19 +88,24 @@ def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally],
         keeper.close()
 
 
-def _checked(specs: Sequence[RunSpec]) -> list[RunConfig]:
-    configs: list[RunConfig] = []
+def _checked(specs: Sequence[RunSpec], told: Callable[[str], None]) -> list[tuple[RunConfig, RunSpec]]:
+    """Configs with their specs, without the runs whose reference is a run that has not come to its end."""
+    checked: list[tuple[RunConfig, RunSpec]] = []
     faults: dict[str, None] = {}
     for spec in specs:
         try:
             config = check(spec.config)
             faults |= dict.fromkeys([*inputs.changed(config, spec.inputs), *reference_kinds.faults(config)])
-            configs.append(config)
         except InvalidInput as error:
             faults |= dict.fromkeys(error.faults)
+            continue
+        try:
+            checked.append((reference_kinds.settled(config, spec), spec))
+        except InvalidInput as error:
+            told(f"{spec.run_id}: left out, its reference is not there yet ({'; '.join(error.faults)})")
     if faults:
         raise InvalidInput(list(faults))
-    return configs
+    return checked
 
 
 def _needs(config: RunConfig, spec: RunSpec) -> str:
@@ -112,7 +116,7 @@ def _needs(config: RunConfig, spec: RunSpec) -> str:
     drawn = () if method.data_format in ("pairs", "demonstrations") else (method.name, config.seed)
     kept = config.model_dump(mode="json", by_alias=True, include=sections)
     length = (training.max_length, training.precision, config.peft.kind)
-    return repr((kept, length, method.needs_reference, drawn, str(spec.cache_dir)))
+    return repr((kept, length, method.reference, drawn, str(spec.cache_dir)))
 
 
 def _by_reference(runs: Sequence[tuple[RunConfig, RunSpec]]) -> list[list[tuple[RunConfig, RunSpec]]]:

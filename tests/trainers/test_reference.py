@@ -22,6 +22,7 @@ from trainers.config import RunConfig, check
 from trainers.data import TokenisedPair, load_pairs, tokenise
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores, score
+from trainers.method_reference import scored_for
 from trainers.models import Policy, load_base, load_policy, load_tokenizer, resolve_precision
 from trainers.reference import reference_scores
 from trainers.reference_models import Keeper, StandIn, Tally
@@ -246,7 +247,6 @@ def test_a_run_that_scores_takes_over_what_another_has_scored_meanwhile(here: Se
 
 IDENTITY = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 from tests.fakes.tiny_runs import run_config
 from trainers import reference_kinds
@@ -642,6 +642,28 @@ def test_several_runs_are_prepared_with_each_model_loaded_once(here: Setting, ca
     assert [told.partition(": ")[0] for told in said] == [str(here.base), other["path"]]
     assert all("24 answers computed on" in told for told in said)
     assert [tally.computed for tally in prepare(runs, said.append)] == [0, 0]
+
+
+def test_a_run_held_to_another_of_its_study_is_prepared_once_that_one_has_ended(here: Setting) -> None:
+    sft, dpo = specs(here, here.config("sft"), here.config(reference={"kind": "run", "run": {"method": "sft"}}))
+    dpo = replace(dpo, needs=(sft.run_dir.name,))
+    said: list[str] = []
+    assert prepare([dpo], said.append) == []
+    assert "left out, its reference is not there yet" in said[0]
+    adapter = adapter_of(here.base, here.config(), sft.folder.adapter)
+    (tally,) = prepare([dpo], said.append)
+    assert (tally.model, tally.computed) == (f"{here.base} with {adapter}", 24)
+
+
+def test_methods_that_ask_for_other_pairs_are_prepared_beside_each_other(here: Setting) -> None:
+    """orpo compares held-out pairs alone, likelihood also the answers of all training pairs without their prompts."""
+    runs = specs(here, here.config("orpo"), here.config("likelihood"))
+    prepare(runs, lambda _: None)
+    for config in (here.config("orpo"), here.config("likelihood")):
+        policy = load_policy(config, here.cache)
+        passes = asked(policy)
+        scored_for(config, policy, here.splits(config), here.cache)
+        assert not passes
 
 
 def test_a_run_that_was_prepared_computes_nothing_more(here: Setting) -> None:
