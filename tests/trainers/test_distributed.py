@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
+from tests.fakes.tiny_runs import Recorder, run_config, run_spec
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World, micro_batches, shares
 from trainers.errors import InvalidInput, NonFiniteLoss
@@ -164,8 +164,9 @@ def test_two_ranks_compute_what_one_does(
 @pytest.mark.parametrize("name", ["reward", "rloo"])
 def test_two_ranks_rate_and_sample_what_one_does(tmp_path: Path, cache_dir: Path, ranks: MakeRanks, name: str) -> None:
     few = {"rounds": 2, "prompts_per_round": 4, "answers": 3, "max_new_tokens": 40, "reward_model": "builtin:gold"}
-    section = method(name, **(few if name == "rloo" else {}))
-    changes = {"data": UNEVEN, "method": section, "training__learning_rate": 1e-3}
+    changes: dict[str, Any] = {"data": UNEVEN, "training__learning_rate": 1e-3}
+    if name == "rloo":
+        changes |= {f"method__{key}": value for key, value in few.items()}
     result = ranks(name, **changes).carry_out()
     alone = on_one_rank(tmp_path / "alone", cache_dir, name, **changes)
     assert (result.status, result.error, result.steps) == ("completed", None, alone.steps)
