@@ -74,6 +74,7 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
             _note(folder, argv)
             cluster.keep_code(plan.settings.launcher, folder.root)
         _say_what_was_found(plan, console)
+        _say_what_is_not_swept(plan, command, console)
         if cluster.has_own_controller(plan.settings.launcher):
             return _hand_over(stack, plan.settings, folder, console)
         return _work(folder, record, plan.settings, console, still_held)[0]
@@ -343,6 +344,7 @@ def _plan(command: Command, console: Console) -> int:
         _tell(console, line)
     _say_what_runs_take(plan, console)
     _say_what_was_found(plan, console)
+    _say_what_is_not_swept(plan, command, console)
     for note in plan.notes:
         _tell(console, note, style="yellow")
     for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
@@ -526,6 +528,11 @@ def _settings(record: StudyRecord, command: Command) -> StudySettings:
 def _results(folder: StudyFolder, specs: Sequence[RunSpec]) -> dict[str, RunResult]:
     found = {spec.run_id: folder.result(spec.run_id) for spec in specs}
     return {run_id: result for run_id, result in found.items() if result is not None}
+
+
+def _say_what_is_not_swept(plan: Plan, command: Command, console: Console) -> None:
+    if plan.settings.sweep and not command.multirun:
+        _tell(console, f"without -m the sweep over {', '.join(plan.settings.sweep)} is left out", style="yellow")
 
 
 def _say_what_was_found(plan: Plan, console: Console) -> None:

@@ -19,7 +19,7 @@ EVAL_METRICS = (
     "eval/rm_margin",
     "eval/reward",
 )
-# What `trainers.world_samples` measures, where evaluation.samples asks for it.
+# What `trainers.world_metrics` measures, where evaluation.samples asks for it.
 SAMPLE_METRICS = ("eval/reward", "eval/kl", "eval/win_rate", "eval/length")
 # What the trainer tells once, at the end.
 _AT_THE_END = {

@@ -50,7 +50,7 @@ from trainers.stage import Materials
 from trainers.stages import stages
 from trainers.start import Start
 from trainers.toy_metrics import toy_metrics
-from trainers.world_samples import sample_metrics
+from trainers.world_metrics import sample_metrics
 
 
 def train(spec: RunSpec, reporter: Reporter) -> RunResult:

@@ -170,6 +170,13 @@ def test_a_stronger_pull_keeps_the_policy_nearer(study: Study):
     assert weak > 2 * strong
 
 
+def test_a_sweep_that_is_left_out_is_told(repository: Path, tmp_path: Path, cache_dir: Path):
+    cli = Cli(repository, tmp_path, cache_dir)
+    code, text = cli.finish(cli.sweep("plan", "+experiment=bandits", "size=small", "tracking=disabled"))
+    assert code == 0
+    assert "without -m the sweep over method, data.pairs, beta is left out" in text
+
+
 def test_the_qlora_recipe_runs_on_the_built_in_model(study: Study):
     (result,) = results(study("orpo_mistral_qlora", "beta=0.1", *FEW[:2], "training.max_steps=4"))
     assert "bitsandbytes" in result.versions

@@ -11,7 +11,7 @@ from trainers.config import check
 from trainers.data import load_pairs, tokenise
 from trainers.errors import InvalidInput
 from trainers.models import Policy, load_policy
-from trainers.world_samples import sample_metrics
+from trainers.world_metrics import sample_metrics
 
 
 @pytest.fixture
