@@ -50,7 +50,9 @@ def _shared(run: RunSpec) -> str:
     config: Mapping[str, Any] = run.config
     training = {key: config["training"][key] for key in ("max_length", "precision")}
     model = {key: value for key, value in config["model"].items() if key not in ("name", "parameters_b")}
-    what = [model, config["reference"], config["data"], config["quantization"], training, dict(run.inputs)]
+    # Weights that are trained are kept in other precisions than those that are not.
+    weights = [config["quantization"], config["peft"]["kind"]]
+    what = [model, config["reference"], config["data"], weights, training, dict(run.inputs)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -335,6 +335,8 @@ def _conflicts(config: RunConfig) -> Iterable[str]:
             f"method={method.name} needs a reference, but reference=none: "
             "use reference=self, or reference=model reference.path=..."
         )
+    if config.reference.kind == "moving" and config.reference.quantization != "same":
+        yield "reference.quantization: a reference that moves has the policy's own weights: leave it as same"
     if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
         yield f"method={method.name} has no use for reference=moving: use reference=self"
     if isinstance(config.data, Unpaired) and method.data_format == "pairs":

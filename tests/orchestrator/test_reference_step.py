@@ -50,7 +50,9 @@ def test_one_run_alone_needs_no_step(tmp_path: Path) -> None:
     assert plan(tmp_path, "method=dpo", "reference_step=true").steps == []
 
 
-@pytest.mark.parametrize("changed", ["training.max_length=256,512", "data.seed=0,1", "model.dtype=float32,bfloat16"])
+@pytest.mark.parametrize(
+    "changed", ["training.max_length=256,512", "data.seed=0,1", "model.dtype=float32,bfloat16", "peft=lora,none"]
+)
 def test_what_decides_on_log_probabilities_divides_them(tmp_path: Path, changed: str) -> None:
     made = plan(tmp_path, "method=dpo,ipo", "beta=0.1,0.5", changed, "reference_step=true")
     assert [runs for _, runs in sharing(made)] == [4, 4]
