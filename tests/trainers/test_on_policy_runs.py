@@ -138,7 +138,7 @@ def test_a_killed_run_goes_on_from_the_last_stage_that_was_over(tmp_path: Path, 
         run(tmp_path / "parts", cache_dir, Killed(whole.steps))
     over, before = checkpoints.newest_ended(tmp_path / "parts" / "checkpoints", 3)
     assert over == 1
-    assert [path.name for path in (tmp_path / "parts" / "checkpoints").iterdir()] == ["stage-1"]
+    assert not (tmp_path / "parts" / "checkpoints" / "stage-0").exists()
     reporter = Recorder()
     parts = run(tmp_path / "parts", cache_dir, reporter)
     assert min(step for step, _ in reporter.reports) == before > 0
