@@ -350,6 +350,8 @@ def _plan(command: Command, console: Console) -> int:
     for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
         _tell(console, f"\nsbatch would be given, for {count(many, 'run')}:\n\n{text.rstrip()}\n", style="dim")
     _tell(console, f"would lie in {plan.root}")
+    for fault in plan.absent:
+        _tell(console, f"not here yet: {fault}", style="yellow")
     for fault in plan.unfit:
         _tell(console, fault, style="red")
     return UNFIT if plan.unfit else COMPLETED

@@ -35,6 +35,13 @@ class Faults:
         for fault, trials in others._found.items():
             self.add_all(trials.values(), [fault])
 
+    def take(self, kind: type[str]) -> "Faults":
+        """Those of a kind, which are then no longer among these."""
+        taken = Faults(self._trials)
+        for fault in [fault for fault in self._found if isinstance(fault, kind)]:
+            taken.add_all(self._found.pop(fault).values(), [fault])
+        return taken
+
     def told(self) -> list[str]:
         """Each of them once."""
         return [fault + self._where(trials) for fault, trials in self._found.items()]

@@ -37,7 +37,7 @@ from sweeps.types import Scalar, Trial
 from trainers import inputs, limits, tracking
 from trainers.config import RUN_SECTIONS, RunConfig, check, mended
 from trainers.data import Report, advice, inspect
-from trainers.errors import InvalidInput
+from trainers.errors import InvalidInput, NotAtHand
 from trainers.footprint import Machine, missing, too_large
 from trainers.methods import METHODS
 from trainers.metric_names import EVAL_METRICS, SAMPLE_METRICS
@@ -70,14 +70,16 @@ class Plan:
     warnings: Sequence[str] = ()
     # What methods should be set to on their data, and are not.
     advice: Sequence[str] = ()
-    # Why runs do not fit, where the plan was to be made all the same.
+    # Why runs do not fit, and what is missing here to carry them out, where the plan was to be made all the same.
     unfit: Sequence[str] = ()
+    absent: Sequence[str] = ()
 
 
 def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine: Machine, fitting: bool = True) -> Plan:
     """Compose and check every run. Raises BadCommand with every fault found.
 
-    A run that does not fit is a fault; with `fitting=False` it is told in the plan, where it is the only one.
+    A run that does not fit is a fault, and so is a model or data set that is neither here nor to be had; with
+    `fitting=False` such are told in the plan, where there are no others.
     """
     with composer(source) as compose:
         parsed = compose.parse(overrides)
@@ -98,11 +100,13 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         return cluster.machine(settings.launcher, run.resources, settings.gpu) or machine
 
     found = _inspect(planned, _cache_dir(settings), faults)
+    absent = Faults(trials) if fitting else faults.take(NotAtHand)
     unfit = Faults(trials)
     for runs in _grouped(planned, _weighed):
         longest = found.longest(runs[0])
         unfit.add_all((run.trial for run in runs), too_large(runs[0].config, machine_of(runs[0]), longest))
     if fitting or faults.told():
+        faults.add_from(absent)
         faults.add_from(unfit)
     different = {run.fingerprint: run for run in planned}.values()
     memory = needs((run.config, found.of(run), machine_of(run)) for run in different)
@@ -110,7 +114,7 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         faults.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
     faults.add(NO_TRIAL, _unreadable_published(settings))
     plan = _assemble(settings, space, trials, planned, found, memory, machine, faults)
-    return replace(plan, unfit=unfit.told(), advice=_advice(planned, trials))
+    return replace(plan, unfit=unfit.told(), absent=absent.told(), advice=_advice(planned, trials))
 
 
 def _weighed(config: RunConfig) -> object:

@@ -17,7 +17,7 @@ from trainers.data_pairs import Pair, Text
 from trainers.data_report import DataReport, Lengths
 from trainers.data_sets import Answers, Pairs, load_answers, load_pairs, local_files
 from trainers.data_tokens import NO_TEMPLATE, room
-from trainers.errors import InvalidInput
+from trainers.errors import InvalidInput, NotAtHand
 from trainers.methods import METHODS
 from trainers.paths import local_path
 from trainers.world import DEFAULT_TRAIN
@@ -161,8 +161,10 @@ def _check_hub(data: HubPairs | Orca, config: RunConfig) -> None:
         reason = hub.missing("dataset", data.path, data.revision)
         if reason:
             faults.append(
-                f"data.path={data.path}: neither a local file or folder nor in the hub's cache, and {reason}: "
-                "set HF_HOME to a cache that holds it, or give a local copy as data.path=FOLDER"
+                NotAtHand(
+                    f"data.path={data.path}: neither a local file or folder nor in the hub's cache, and {reason}: "
+                    "set HF_HOME to a cache that holds it, or give a local copy as data.path=FOLDER"
+                )
             )
     _refuse(faults)
 

@@ -22,6 +22,10 @@ class InvalidInput(TrainersError):
         super().__init__("\n".join(self.faults))
 
 
+class NotAtHand(str):
+    """A fault of the place and not of the command: another machine, or a download, has what is missing here."""
+
+
 class NonFiniteLoss(TrainersError):
     """Training cannot go on: its loss is NaN or infinite."""
 

@@ -15,7 +15,7 @@ from trainers import activations, hub, reference_kinds, toys
 from trainers.activations import Step
 from trainers.chat_templates import TEMPLATES
 from trainers.config import NF4, LoRA, RunConfig
-from trainers.errors import InvalidInput
+from trainers.errors import InvalidInput, NotAtHand
 from trainers.machine import Machine
 from trainers.methods import METHODS
 from trainers.parameters import Shape, config_at, shape, typical
@@ -274,9 +274,11 @@ def _missing(setting: str, path: str, revision: str | None, file: str = "config.
     if reason is None:
         return []
     return [
-        f"{setting}={path}: neither a local folder nor in the hub's cache, and {reason}: "
-        f"download it where the hub can be reached (hf download {path}), and set HF_HOME to that cache "
-        f"or {setting}=FOLDER; model=tiny needs no download"
+        NotAtHand(
+            f"{setting}={path}: neither a local folder nor in the hub's cache, and {reason}: "
+            f"download it where the hub can be reached (hf download {path}), and set HF_HOME to that cache "
+            f"or {setting}=FOLDER; model=tiny needs no download"
+        )
     ]
 
 

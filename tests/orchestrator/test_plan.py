@@ -358,3 +358,20 @@ def test_resume_names_a_slip(tmp_path: Path):
 def test_more_workers_than_memory_has_room_for_are_refused(tmp_path: Path):
     (fault,) = faults("launcher.workers=64", out=tmp_path)
     assert "launcher.workers" in fault
+
+
+def test_a_plan_is_made_for_a_model_that_is_not_here_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run is refused all the same."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ["model=qwen2-1.5b", "model.path=nobody/has-this", f"output_root={tmp_path}"]
+    made = make_plan(words, sweep=True, source=Source(), machine=LAPTOP, fitting=False)
+    (told,) = made.absent
+    assert told.startswith("model.path=nobody/has-this: neither a local folder nor in the hub's cache")
+    assert any(told in fault for fault in faults("model=qwen2-1.5b", "model.path=nobody/has-this", out=tmp_path))
+
+
+def test_a_plan_is_not_made_for_a_folder_that_is_wrong(tmp_path: Path):
+    with pytest.raises(BadCommand, match="there is no such folder"):
+        make_plan(
+            ["model=hf", f"model.path={tmp_path / 'gone'}"], sweep=True, source=Source(), machine=LAPTOP, fitting=False
+        )
