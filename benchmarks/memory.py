@@ -207,7 +207,7 @@ def save(shape: Mapping[str, Any], folder: Path) -> None:
 def sections(case: Case, model: Path) -> dict[str, Any]:
     """The config of a run, from the presets of conf/."""
     found = {
-        "method": {"name": "orpo", "lambda": 0.1} if case.method == "orpo" else {"name": "dpo", "beta": 0.1},
+        "method": preset(f"method/{case.method}"),
         "model": {**preset("model/hf"), "name": "random", "path": str(model)},
         "reference": {"kind": "self"},
         "data": preset("data/toy"),
