@@ -20,6 +20,7 @@ from trainers.machine import Machine
 from trainers.methods import METHODS
 from trainers.parameters import Shape, config_at, shape, typical
 from trainers.paths import local_path
+from trainers.spec import RunFolder
 
 __all__ = ["Estimate", "Machine", "check_model", "estimate", "shape_of", "step_of", "too_large"]
 
@@ -133,9 +134,27 @@ def missing(config: RunConfig, cache_dir: Path) -> list[str]:  # noqa: ARG001
         faults += _missing("model.tokenizer", model.tokenizer, None, file="tokenizer_config.json")
     reward_model = getattr(config.method, "reward_model", None)
     if reward_model is not None and not reward_model.startswith("builtin:"):
-        adapter = local_path(reward_model) / "adapter_config.json"
-        faults += [] if adapter.is_file() else _missing("method.reward_model", reward_model, None)
+        faults += _no_reward_model(reward_model)
     return faults + _missing_references(config)
+
+
+def _no_reward_model(path: str) -> list[str]:
+    """Faults of a path that holds none, with the one beside it that may be meant."""
+    folder = local_path(path)
+    try:
+        adapter = json.loads((folder / "adapter_config.json").read_bytes())
+    except (OSError, ValueError):
+        run = RunFolder(folder)
+        within = next((at for at in (run.adapter, run.model) if at.is_dir()), None)
+        if within is not None and run.spec.is_file():
+            return [f"method.reward_model={path}: that is a run's folder: give what it trained, {within}"]
+        return _missing("method.reward_model", path, None)
+    if adapter.get("task_type") == "SEQ_CLS":
+        return []
+    return [
+        f"method.reward_model={path}: an adapter of a model that writes ({adapter.get('task_type')}), not of one that "
+        "rates: give a sequence-classification model, as method=reward trains"
+    ]
 
 
 def too_large(config: RunConfig, machine: Machine, longest: int | None = None) -> list[str]:

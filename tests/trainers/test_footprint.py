@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from trainers.config import RunConfig
-from trainers.footprint import Machine, check_model, estimate
+from tests.fakes.tiny_runs import method, run_config
+from trainers.config import RunConfig, check
+from trainers.footprint import Machine, check_model, estimate, missing
 from trainers.machine import cgroup_limits
 from trainers.parameters import from_config
 
@@ -164,3 +165,20 @@ def test_parameters_of_small_real_models_are_exact(kind, sizes):
     config = transformers.AutoConfig.for_model(kind, **sizes)
     model = transformers.AutoModelForCausalLM.from_config(config)
     assert from_config(config.to_dict()) == sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_folder_of_a_reward_run_is_told_with_what_it_trained(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "spec.json").write_text("{}")
+    (told,) = missing(rated_by(tmp_path), tmp_path)
+    assert told.endswith(f"that is a run's folder: give what it trained, {tmp_path / 'adapter'}")
+
+
+def test_an_adapter_of_a_model_that_writes_is_no_reward_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text('{"task_type": "CAUSAL_LM"}')
+    (told,) = missing(rated_by(tmp_path), tmp_path)
+    assert "not of one that rates" in told
+
+
+def rated_by(folder: Path) -> RunConfig:
+    return check(run_config("rso", method=method("rso", reward_model=str(folder))))

@@ -32,7 +32,7 @@ from trainers.machine import Machine
 from trainers.spec import RunSpec
 
 CODE = Path(__file__).resolve().parents[3]
-PACKAGES = ("orchestrator", "sweeps", "trainers", "conf")
+PACKAGES = ("orchestrator", "sweeps", "trainers", "conf", "published")
 MAX_SUBMITTED, MAX_ARRAY = 500, 1000
 # A job that the scheduler does not know is waited for so long: accounting is some seconds late.
 LEAST_LOST_S = 20.0
