@@ -34,7 +34,7 @@ class Cli:
         return process.returncode, stdout + stderr
 
     def results(self) -> dict[str, RunResult]:
-        found = {path.name: RunResult.read(RunFolder(path)) for path in self.study.glob("runs/*")}
+        found = {path.name: RunResult.read(RunFolder(path)) for path in self.study.glob("runs/t*")}
         return {run_id: result for run_id, result in found.items() if result is not None}
 
     def wait_for(self, ended: int) -> None:

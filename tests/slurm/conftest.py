@@ -121,7 +121,7 @@ class OnCluster:
         """How often each run completed, by its ledger."""
         return Counter(
             path.name
-            for path in self.study.glob("runs/*")
+            for path in self.study.glob("runs/t*")
             for line in self.ledger(path.name)
             if line.get("status") == "completed"
         )

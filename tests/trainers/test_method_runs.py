@@ -14,7 +14,11 @@ from trainers.train import train
 
 pytestmark = pytest.mark.slow
 
-OTHERS = [name for name in METHODS if name not in ("dpo", "ipo", "orpo", "sft", "sdpo", "trdpo")]
+OTHERS = [
+    name
+    for name, known in METHODS.items()
+    if known.data_format in ("pairs", "unpaired") and name not in ("dpo", "ipo", "orpo", "sdpo", "trdpo")
+]
 
 
 def run(folder: Path, cache_dir: Path, name: str, reporter: Recorder | None = None, **changes: Any) -> RunResult:

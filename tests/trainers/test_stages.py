@@ -1,5 +1,6 @@
 """sDPO's stages: which pairs and how many steps each gets, where its reference comes from, and going on from a stop."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,36 @@ import torch
 from tests.fakes.tiny_models import PAIRS, reference_of
 from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from trainers.config import RunConfig, check
+from trainers.data import TokenisedPair
+from trainers.distributed import ALONE
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores
-from trainers.spec import RunResult
-from trainers.stages import Stage, stages
+from trainers.models import Policy
+from trainers.spec import RunFolder, RunResult
+from trainers.stage import Materials, Stage
+from trainers.stages import stages as makers
 from trainers.train import train
+
+# What the policy says of a stage's pairs when that begins.
+AT_ITS_START = reference_of(PAIRS[:1])
+
+
+def stages(config: RunConfig, pairs: Sequence[TokenisedPair], reference: Scores) -> list[Stage]:
+    materials = Materials(
+        config=config,
+        policy=Policy(None, None, "fp32"),
+        pairs=pairs,
+        prompts=(),
+        reference=reference,
+        score=lambda _pairs: AT_ITS_START,
+        score_reference=lambda _pairs: AT_ITS_START,
+        folder=RunFolder(Path()),
+        cache_dir=Path(),
+        begin=lambda _phase: None,
+        heed=lambda: None,
+        world=ALONE,
+    )
+    return [make() for make in makers(materials)]
 
 
 def configured(**changes: Any) -> RunConfig:
@@ -63,7 +89,7 @@ def test_the_first_stage_has_the_references_scores_of_its_own_pairs() -> None:
     own = reference_of(first.pairs)
     assert first.reference.chosen_logps.tolist() == pytest.approx(own.chosen_logps.tolist(), abs=1e-5)
     assert first.reference.rejected_logps.tolist() == pytest.approx(own.rejected_logps.tolist(), abs=1e-5)
-    assert [part.reference for part in later] == [None, None]
+    assert [part.reference for part in later] == [AT_ITS_START, AT_ITS_START]
 
 
 def test_fewer_pairs_than_stages_are_refused() -> None:

@@ -16,7 +16,11 @@ from trainers.methods import METHODS
 
 MOVING = {"mixup": 0.5, "sync_steps": 1}
 # sdpo is dpo in stages, and kto has tests of its own below.
-NAMES = [name for name in METHODS if name not in ("sdpo", "kto")]
+NAMES = [
+    name
+    for name, known in METHODS.items()
+    if known.data_format in ("pairs", "demonstrations") and name not in ("sdpo", "kto")
+]
 
 
 def step(folder: Path, name: str, pairs: Sequence[TokenisedPair] = PAIRS, **changes: Any) -> torch.Tensor:
