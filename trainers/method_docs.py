@@ -57,6 +57,9 @@ def _overview(methods: Iterable[Method]) -> list[str]:
 def _section(method: Method) -> list[str]:
     loss = getattr(losses, method.loss, None)
     about = inspect.getdoc(loss) if loss is not None else None
+    if about is not None and method.own_loss:
+        # Options of the loss that this method does not have are left out.
+        about = about.partition("\n\n")[0]
     lines = [f"## {method.name}", "", f"{method.title}: {method.paper}.", ""]
     if about is not None:
         lines += [about, ""]
@@ -82,11 +85,17 @@ def _schemas() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
+    if value is None:
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _valid(field: Mapping[str, Any]) -> str:
     """What may stand there, in words."""
+    if "anyOf" in field:
+        return " or ".join(_valid(kind) for kind in field["anyOf"])
     if "enum" in field:
         return ", ".join(map(str, field["enum"]))
     if field.get("type") == "boolean":
@@ -96,7 +105,7 @@ def _valid(field: Mapping[str, Any]) -> str:
         for key, sign in (("exclusiveMinimum", ">"), ("minimum", "≥"), ("exclusiveMaximum", "<"), ("maximum", "≤"))
         if key in field
     ]
-    kind = {"integer": "whole number", "number": "number"}.get(
+    kind = {"integer": "whole number", "number": "number", "null": "none", "string": "text"}.get(
         field.get("type", ""), field.get("type", "see conf/method")
     )
     return " ".join([kind, " and ".join(bounds)]).strip()
