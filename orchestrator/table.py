@@ -64,6 +64,8 @@ class Table:
     best: float | None
     # Where published numbers stand.
     sources: Sequence[str] = ()
+    # Kinds of reference among the runs.
+    references: Sequence[str] = ()
 
     def is_best(self, row: Row) -> bool:
         """Whether the row has the best objective; several may."""
@@ -157,11 +159,19 @@ class Table:
             f"{spread}{held}".rstrip("; ") or "nothing measured yet",
             f"* best: {better} {self.objective.metric}",
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
+            *(_mixed(self.references) if len(self.references) > 1 else []),
             *([f"published, not measured here: {'; '.join(self.sources)}"] if self.sources else []),
         ]
 
     def _notes(self) -> list[str]:
         return [f"trial {row.number}: {row.note}" for row in self.rows if row.note]
+
+
+def _mixed(references: Sequence[str]) -> list[str]:
+    return [
+        f"references differ ({', '.join(references)}): Δ, margin and reward acc are each run's beside its own; "
+        "compare by policy acc"
+    ]
 
 
 def make_table(
@@ -186,7 +196,11 @@ def make_table(
         for number, runs in specs.items()
     ]
     columns = _columns([*metrics, *measured(beside.series.values())], objective, beside.series)
-    return Table(swept, rows, objective, columns, objective.best(row.objective for row in rows), beside.sources)
+    best = objective.best(row.objective for row in rows)
+    references = sorted(
+        {runs[0].config["reference"]["kind"] for runs in specs.values() if "reference" in runs[0].config}
+    )
+    return Table(swept, rows, objective, columns, best, beside.sources, references)
 
 
 def _columns(first: Sequence[str], objective: Objective, series: Mapping[str, str]) -> list[Column]:

@@ -168,3 +168,13 @@ def test_a_probability_that_has_collapsed_is_told(beside: Table):
     table = make_table({0: [run]}, {run.run_id: ended}, ["beta"], OBJECTIVE, metrics=["eval/p_rejected"])
     assert "| 2.0e-27 |" in table.markdown()
     assert "| 0.00 |" in table.markdown()
+
+
+@pytest.mark.parametrize(("kinds", "told"), [(("self", "self"), 0), (("self", "run"), 1)])
+def test_measures_beside_different_references_are_told_to_be_so(kinds: tuple[str, str], told: int):
+    runs = {
+        number: [dataclasses.replace(spec(number, 0, beta=0.1), config={"reference": {"kind": kind}})]
+        for number, kind in enumerate(kinds)
+    }
+    table = make_table(runs, {}, ["beta"], OBJECTIVE)
+    assert sum("references differ (run, self)" in line for line in table.captions()) == told
