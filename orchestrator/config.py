@@ -288,9 +288,17 @@ class Composer:
         parts = key.split(".")
         for place, part in enumerate(parts):
             if not isinstance(node, DictConfig) or part not in node:
+                within = _sections_with(part, node) if place == 0 else []
+                if within:
+                    return f"{key}: no such key; did you mean {within[0]}.{key}?"
                 return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, DictConfig) else [])
             node = node[part]
         return f"{key}: no such key of the option that was chosen"
+
+
+def _sections_with(key: str, config: Any) -> list[str]:
+    """Sections that have a key of this name."""
+    return [str(name) for name, section in config.items() if isinstance(section, DictConfig) and key in section]
 
 
 def run_sections(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,6 +76,7 @@ def test_malformed_overrides_are_told_together(compose: Composer):
         ("method.betta=1", "method.betta: no such key; did you mean method.beta?"),
         ("training.epoch=1", "did you mean training.epochs?"),
         ("methd=dpo", "did you mean method?"),
+        ("f_alpha=0.7", "f_alpha: no such key; did you mean method.f_alpha?"),
         ("method=dpoo", "method=dpoo: no such option; did you mean dpo? valid are apo, backtranslation, cdpo, "),
         ("~nothing", "~nothing"),
     ],
