@@ -100,10 +100,10 @@ class OnCluster:
         return "\n".join(parts)
 
     def specs(self) -> list[RunSpec]:
-        return [RunSpec.read(path) for path in sorted(self.study.glob("runs/*"))]
+        return [RunSpec.read(path) for path in sorted(self.study.glob("runs/t*"))]
 
     def results(self) -> dict[str, RunResult]:
-        found = {path.name: RunResult.read(RunFolder(path)) for path in self.study.glob("runs/*")}
+        found = {path.name: RunResult.read(RunFolder(path)) for path in self.study.glob("runs/t*")}
         return {run_id: result for run_id, result in found.items() if result is not None}
 
     def ledger(self, run_id: str) -> list[dict[str, object]]:
