@@ -179,7 +179,7 @@ def test_a_controller_on_the_cluster_survives_being_queued_again(on_cluster: OnC
 def test_a_queued_job_does_not_see_edits_where_the_study_keeps_the_code(on_cluster: OnCluster, tmp_path: Path):
     """A checkout that is broken after the submission, and before its jobs begin."""
     checkout = tmp_path / "checkout"
-    for name in ("orchestrator", "sweeps", "trainers", "conf", "tests"):
+    for name in ("orchestrator", "sweeps", "trainers", "conf", "published", "tests"):
         shutil.copytree(on_cluster.repository / name, checkout / name)
     on_cluster.repository = checkout
     later = 'launcher.extra=["--begin=now+8"]'

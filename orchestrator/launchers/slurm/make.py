@@ -157,7 +157,7 @@ def keep_code(settings: SlurmSettings, root: Path) -> None:
         return
     beside = root / f".code.{os.getpid()}"
     shutil.rmtree(beside, ignore_errors=True)
-    for source in [*(CODE / name for name in PACKAGES), *_own_code(settings.target)]:
+    for source in [*(CODE / name for name in PACKAGES if (CODE / name).exists()), *_own_code(settings.target)]:
         ignored = shutil.ignore_patterns("__pycache__", "*.pyc", ".*", "outputs")
         if source.is_dir():
             shutil.copytree(source, beside / source.name, ignore=ignored)
