@@ -142,7 +142,7 @@ def carry_out(case: Case) -> Measured:
     import torch
 
     from trainers import trl_engine
-    from trainers.config import check
+    from trainers.config_check import check
     from trainers.footprint import estimate
     from trainers.models import be_quiet, load_policy
     from trainers.reference import reference_scores

@@ -1,44 +1,35 @@
-"""What each verb does: run, plan, status, resume, cancel."""
+"""What the verbs do: run, resume and cancel here, plan and status by their views."""
 
 import contextlib
 import dataclasses
 import re
 import signal
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table as RichTable
-from rich.text import Text
 
 from orchestrator import forecast
 from orchestrator.cli import Command, command_line
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
+from orchestrator.exit_codes import COMPLETED, GO_ON_LATER, SOME_FAILED, STOPPED
 from orchestrator.launchers import choose, cluster
-from orchestrator.launchers.cluster import Standing
-from orchestrator.ledger import told_retries
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, changed_settings, make_plan
-from orchestrator.progress import State, log, progress, screen, under_way, values_of
-from orchestrator.published import NOTHING, published
+from orchestrator.plan_view import say_what_is_not_swept, say_what_was_found, show_plan
+from orchestrator.progress import log, progress, screen
 from orchestrator.settings import StudySettings, study_settings
+from orchestrator.status_view import show_status
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
 from orchestrator.study import Study, by_trial
-from orchestrator.table import Table, make_table
+from orchestrator.study_table import study_table
+from orchestrator.terminal import show, tell
 from orchestrator.wording import clock, count, one_line
 from sweeps.grid import GridSweeper
-from trainers.config import check
 from trainers.footprint import Machine
-from trainers.spec import RunResult, RunSpec
-
-COMPLETED, SOME_FAILED, STOPPED = 0, 1, 130
-# As for a command that is at fault: these runs would be refused.
-UNFIT = 2
-# A controller that is a job of the cluster was told to end before the study was over.
-GO_ON_LATER = 75
+from trainers.spec import RunSpec
 
 
 def carry_out(command: Command, argv: Sequence[str]) -> int:
@@ -46,8 +37,8 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
     console = screen()
     verbs: Mapping[str, Callable[[], int]] = {
         "run": lambda: _run(command, argv, console),
-        "plan": lambda: _plan(command, console),
-        "status": lambda: _status(_folder(command), console),
+        "plan": lambda: show_plan(_make_plan(command, fitting=False), command.multirun, console),
+        "status": lambda: show_status(_folder(command), console),
         "resume": lambda: _resume(command, argv, console),
         "cancel": lambda: _cancel(_folder(command), console),
     }
@@ -73,8 +64,8 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
             folder.write_specs([run for run in (*plan.steps, *plan.runs) if run.run_id in known])
             _note(folder, argv)
             cluster.keep_code(plan.settings.launcher, folder.root)
-        _say_what_was_found(plan, console)
-        _say_what_is_not_swept(plan, command, console)
+        say_what_was_found(plan, console)
+        say_what_is_not_swept(plan, command.multirun, console)
         if cluster.has_own_controller(plan.settings.launcher):
             return _hand_over(stack, plan.settings, folder, console)
         return _work(folder, record, plan.settings, console, still_held)[0]
@@ -109,7 +100,7 @@ def _resume(
     if refused:
         raise BadCommand(refused)
     for note in notes:
-        _tell(console, note, style="yellow")
+        tell(console, note, style="yellow")
     with contextlib.ExitStack() as stack:
         with _writing(folder):
             still_held = stack.enter_context(held(folder))
@@ -126,7 +117,7 @@ def _resume(
 def _missing(folder: StudyFolder, record: StudyRecord) -> list[RunSpec]:
     """The runs that have not completed."""
     specs = folder.specs(record)
-    results = _results(folder, specs)
+    results = folder.results(specs)
     return [spec for spec in specs if spec.run_id not in results or results[spec.run_id].status != "completed"]
 
 
@@ -159,7 +150,7 @@ def _hand_over(lease: contextlib.ExitStack, settings: StudySettings, folder: Stu
     lease.close()
     job, new = cluster.submit_controller(settings.launcher, folder.root)
     how = "is submitted as" if new else "is already"
-    _tell(console, f"the controller {how} job {job}, and goes on without this command")
+    tell(console, f"the controller {how} job {job}, and goes on without this command")
     _say_where_to_look(folder, console)
     return COMPLETED
 
@@ -203,63 +194,35 @@ def _work(
         )
         with contextlib.closing(watcher), _signals(study):
             study.carry_out()
-    table = _table(record, settings, runs, study.results, study.under_way())
+    table = study_table(record, settings, runs, study.results, study.under_way())
     if study.results or not study.left:
-        _show(table, console)
+        show(table, console)
     try:
         table.write(folder)
     except OSError as error:
-        _tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
+        tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
     return _closing_words(folder, specs, study, console), bool(study.left) and not study.stopped
-
-
-def _table(
-    record: StudyRecord,
-    settings: StudySettings,
-    runs: Mapping[int, Sequence[RunSpec]],
-    results: Mapping[str, RunResult],
-    running: Collection[str],
-) -> Table:
-    objective = Objective(settings.objective.metric, settings.objective.direction)
-    try:
-        beside = published(settings.table.published)
-    except BadCommand:
-        beside = NOTHING  # it was there when the study was made; what was measured is shown all the same
-    shown = settings.table.metrics
-    return make_table(runs, results, list(record.space), objective, running, metrics=shown, beside=beside)
-
-
-def _tell(console: Console, text: str, style: str = "") -> None:
-    """A line as it is: neither wrapped nor read as markup."""
-    console.print(Text(text, style), soft_wrap=True)
-
-
-def _show(table: Table, console: Console) -> None:
-    shown, hidden = table.rich(console.width)
-    console.print(shown)
-    for line in [*table.captions(), *hidden]:
-        _tell(console, line)
 
 
 def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: Console) -> int:
     failed = [result for result in study.results.values() if result.status == "failed"]
     for result in failed[:10]:
         told = f"{result.run_id} failed: {one_line(result.error or 'no reason told')}"
-        _tell(console, told, style="red")
+        tell(console, told, style="red")
     if failed:
         log_path = folder.run(failed[0].run_id) / "log.txt"
         where = f"{log_path} and so on" if log_path.exists() else f"{folder.root}/jobs/*/*.out"
-        _tell(console, f"logs: {where}")
-    _tell(console, f"study: {folder.root}")
+        tell(console, f"logs: {where}")
+    tell(console, f"study: {folder.root}")
     if any((spec.run_dir / "wandb").exists() and not study.results[spec.run_id].tracking_url
            for spec in specs if spec.run_id in study.results):  # fmt: skip
-        _tell(console, f"tracked offline; send it up with: wandb sync {folder.root}/runs/*/wandb/offline-run-*")
+        tell(console, f"tracked offline; send it up with: wandb sync {folder.root}/runs/*/wandb/offline-run-*")
     missing = len(specs) - sum(result.status == "completed" for result in study.results.values())
     if study.left and study.under_way():
         return _left(folder, specs, study, console)
     if missing:
         again = f"{missing} of {len(specs)} runs missing; go on with: python -m orchestrator resume {folder.root}"
-        _tell(console, again)
+        tell(console, again)
     if study.stopped and not study.failed_fast:
         return STOPPED
     return SOME_FAILED if missing else COMPLETED
@@ -270,11 +233,11 @@ def _left(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: 
     unsent = study.unsent
     under_way = len(study.under_way())
     unsubmitted = len(specs) - len(study.results) - under_way
-    _tell(console, f"{under_way - unsent} runs are queued or running on the cluster, and go on without this command")
+    tell(console, f"{under_way - unsent} runs are queued or running on the cluster, and go on without this command")
     if unsent:
-        _tell(console, f"{unsent} could not be submitted, Slurm not taking them now: resume submits them", style="red")
+        tell(console, f"{unsent} could not be submitted, Slurm not taking them now: resume submits them", style="red")
     if unsubmitted:
-        _tell(console, f"{unsubmitted} more are not submitted yet (launcher.max_submitted): resume submits them")
+        tell(console, f"{unsubmitted} more are not submitted yet (launcher.max_submitted): resume submits them")
     _say_where_to_look(folder, console)
     if study.left in {number.name for number in _ENDING}:
         return STOPPED
@@ -305,9 +268,9 @@ def _signals(study: Study) -> Iterator[None]:
 
 
 def _say_where_to_look(folder: StudyFolder, console: Console) -> None:
-    _tell(console, f"look:   python -m orchestrator status {folder.root}")
-    _tell(console, f"gather: python -m orchestrator resume {folder.root}")
-    _tell(console, f"end:    python -m orchestrator cancel {folder.root}")
+    tell(console, f"look:   python -m orchestrator status {folder.root}")
+    tell(console, f"gather: python -m orchestrator resume {folder.root}")
+    tell(console, f"end:    python -m orchestrator cancel {folder.root}")
 
 
 @contextlib.contextmanager
@@ -319,159 +282,6 @@ def _writing(folder: StudyFolder) -> Iterator[None]:
         raise OrchestratorError(f"{error.filename or folder.root}: {error.strerror or error}") from error
 
 
-def _plan(command: Command, console: Console) -> int:
-    plan = _make_plan(command, fitting=False)
-    done = _results(StudyFolder(plan.root), plan.runs)
-    table = RichTable(box=None, pad_edge=False)
-    for heading in ("trial", *plan.space, "seeds", "done"):
-        table.add_column(escape(heading), no_wrap=True)
-    for number, runs in by_trial(plan.runs).items():
-        complete = sum(done[run.run_id].status == "completed" for run in runs if run.run_id in done)
-        values = (escape(one_line(str(plan.trials[number].params[key]))) for key in plan.space)
-        seeds = one_line(", ".join(str(run.seed) for run in runs), limit=40)
-        table.add_row(str(number), *values, seeds, f"{complete}/{len(runs)}")
-    console.print(table)
-    distinct = len({run.fingerprint for run in plan.runs})
-    less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
-    _tell(console, f"\n{count(len(plan.trials), 'trial')}, {count(len(plan.runs), 'run')}{less}")
-    waiting = sum(bool(run.needs) for run in plan.runs)
-    if waiting:
-        _tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")
-    for step in plan.steps:
-        sharing = sum(step.run_id in run.after for run in plan.runs)
-        _tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")
-    for line in (*_resources(plan), *_training(plan)):
-        _tell(console, line)
-    _say_what_runs_take(plan, console)
-    _say_what_was_found(plan, console)
-    _say_what_is_not_swept(plan, command, console)
-    for note in plan.notes:
-        _tell(console, note, style="yellow")
-    for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
-        _tell(console, f"\nsbatch would be given, for {count(many, 'run')}:\n\n{text.rstrip()}\n", style="dim")
-    _tell(console, f"would lie in {plan.root}")
-    for fault in plan.absent:
-        _tell(console, f"not here yet: {fault}", style="yellow")
-    for fault in plan.unfit:
-        _tell(console, fault, style="red")
-    return UNFIT if plan.unfit else COMPLETED
-
-
-def _say_what_runs_take(plan: Plan, console: Console) -> None:
-    if plan.memory:
-        _tell(console, "")
-        shown = forecast.table(plan.memory)
-        if console.measure(shown, options=console.options.update(max_width=1000)).maximum <= console.width:
-            console.print(shown)
-        else:
-            for line in forecast.lines(plan.memory):
-                _tell(console, line)
-        for line in forecast.words(plan.memory):
-            _tell(console, line)
-        _tell(console, "")
-
-
-def _resources(plan: Plan) -> Iterator[str]:
-    machine = Machine.here()
-    if plan.settings.gpu is not None:
-        yield f"planned for gpu={plan.settings.gpu}"
-    elif cluster.machine(plan.settings.launcher, {}) is None:
-        gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
-        yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
-    launcher = plan.settings.launcher
-    if not plan.unfit:
-        told = choose.describe(launcher, plan.machine, plan.runs, forecast.largest(plan.memory))
-        yield f"launcher {launcher.kind}: {told}"
-
-
-def _training(plan: Plan) -> Iterator[str]:
-    """How runs train, a line for each way: what a person wants to see before hours go by."""
-    for name, report in plan.data.items():
-        if report is not None:
-            yield f"data {name}: {report.summary()}"
-    ways = {
-        f"training: learning rate {t['learning_rate']:g}, {_rows_a_step(run)} a step, "
-        + (count(t["max_steps"], "step") if t["max_steps"] > 0 else count(t["epochs"], "epoch"))
-        + f", at most {t['max_length']} tokens"
-        for run in plan.runs
-        for t in (run.config["training"],)
-    }
-    yield from sorted(ways)[:5]
-
-
-def _rows_a_step(run: RunSpec) -> str:
-    answers = check(run.config).answers_a_step if run.config["data"]["kind"] == "unpaired" else None
-    if answers is not None:
-        return f"{answers} answers"
-    return f"{run.config['training']['batch_size'] * run.config['training']['gradient_accumulation']} pairs"
-
-
-def _status(root: Path, console: Console) -> int:
-    folder, record = open_study(root)
-    specs = folder.specs(record)
-    results = _results(folder, specs)
-    who = holder(folder)
-    settings = study_settings(record.settings)
-    _tell(console, f"{record.name}: {one_line(record.command, limit=1000)}")
-    _tell(console, f"held by {one_line(who)}" if who else "no controller works on it")
-    jobs, silent = cluster.standings(settings.launcher, root)
-    active = {run_id for run_id, job in jobs.items() if job.alive}
-    completed = {run_id for run_id, result in results.items() if result.status == "completed"}
-    running = [spec for spec in specs if spec.run_id not in completed and _at_work(spec, jobs.get(spec.run_id), who)]
-    at_work = {spec.run_id for spec in running}
-    results = {run_id: result for run_id, result in results.items() if run_id not in at_work}
-    table = _table(record, settings, by_trial(specs), results, at_work)
-    _show(table, console)
-    _tell_runs(specs, results, jobs, running, console)
-    if silent is not None:
-        _tell(console, f"Slurm does not answer: {silent}", style="yellow")
-    _tell(console, f"{len(completed)} of {count(len(specs), 'run')} completed")
-    if who is None and jobs:
-        queued = len(active - at_work - completed)
-        _tell(console, f"{len(at_work)} running, {queued} queued on the cluster; gather with resume {root}")
-    if who is None and results:
-        with contextlib.suppress(OSError):
-            table.write(folder)
-    return 0
-
-
-def _at_work(spec: RunSpec, job: "Standing | None", who: str | None) -> bool:
-    """Whether a run is under way: by its job where it has one to itself, else by its own signs of life."""
-    if job is None:
-        return who is not None and under_way(spec)
-    return job.begun and (job.alone or under_way(spec))
-
-
-def _tell_runs(
-    specs: Sequence[RunSpec],
-    results: Mapping[str, RunResult],
-    jobs: Mapping[str, Standing],
-    running: Sequence[RunSpec],
-    console: Console,
-) -> None:
-    """A line for each run that there is something to say of; runs that wait for the same are one line."""
-    at_work = {spec.run_id for spec in running}
-    waiting: dict[str, list[str]] = {}
-    for spec in specs:
-        job, result, again = jobs.get(spec.run_id), results.get(spec.run_id), told_retries(spec.folder)
-        again = f"; {again}" if again else ""
-        if spec.run_id in at_work:
-            now = State.of(spec)
-            where = f" [{job.told()}]" if job is not None else ""
-            _tell(console, f"{spec.run_id}: {now.phase} {now.step} {now.loss}{where}{again}")
-        elif result is not None and result.status == "failed":
-            _tell(console, f"{spec.run_id} failed: {one_line(result.error or '')}{again}", style="red")
-        elif result is not None and result.status == "cancelled" and (job is None or not job.alive):
-            waiting.setdefault("cancelled; resume goes on from its checkpoint", []).append(spec.run_id)
-        elif again:
-            _tell(console, f"{spec.run_id}{again}{f' [{job.told()}]' if job is not None else ''}")
-        elif job is not None and (result is None or result.status != "completed"):
-            waiting.setdefault(job.why(), []).append(spec.run_id)
-    for why, run_ids in waiting.items():
-        first = f"{run_ids[0]} and {len(run_ids) - 1} more" if len(run_ids) > 1 else run_ids[0]
-        _tell(console, f"{first}: {why}")
-
-
 def _cancel(root: Path, console: Console) -> int:
     folder, record = open_study(root)
     settings = study_settings(record.settings)
@@ -480,16 +290,16 @@ def _cancel(root: Path, console: Console) -> int:
         with _writing(folder):
             folder.cancel.touch()
         told = f"asked {who} to stop; its runs save a checkpoint, and resume goes on from there"
-        _tell(console, told)
+        tell(console, told)
         return 0
     asked, unreached = cluster.cancel(settings.launcher, folder.root)
     if unreached:
         raise OrchestratorError(f"Slurm does not answer: {unreached} arrays of jobs were not cancelled; try again")
     if not asked:
-        _tell(console, "no controller and no job works on this study: nothing to cancel")
+        tell(console, "no controller and no job works on this study: nothing to cancel")
         return 0
-    _tell(console, f"{count(asked, 'job')} asked to end: what waits leaves the queue, what runs saves a checkpoint")
-    _tell(console, "once more to end them at once")
+    tell(console, f"{count(asked, 'job')} asked to end: what waits leaves the queue, what runs saves a checkpoint")
+    tell(console, "once more to end them at once")
     return 0
 
 
@@ -525,26 +335,6 @@ def _settings(record: StudyRecord, command: Command) -> StudySettings:
     if foreign:
         raise BadCommand([f"{text}: resume changes launcher and fail_fast alone" for text in foreign])
     return changed_settings(record.settings, command.overrides, Source(**record.source))
-
-
-def _results(folder: StudyFolder, specs: Sequence[RunSpec]) -> dict[str, RunResult]:
-    found = {spec.run_id: folder.result(spec.run_id) for spec in specs}
-    return {run_id: result for run_id, result in found.items() if result is not None}
-
-
-def _say_what_is_not_swept(plan: Plan, command: Command, console: Console) -> None:
-    if plan.settings.sweep and not command.multirun:
-        _tell(console, f"without -m the sweep over {', '.join(plan.settings.sweep)} is left out", style="yellow")
-
-
-def _say_what_was_found(plan: Plan, console: Console) -> None:
-    for name, report in plan.data.items():
-        for warning in report.warnings() if report is not None else ():
-            _tell(console, f"data {name}: {warning}", style="yellow")
-    for warning in plan.warnings:
-        _tell(console, warning, style="yellow")
-    for sentence in plan.advice:
-        _tell(console, f"data: {sentence}", style="yellow")
 
 
 def _folder(command: Command) -> Path:

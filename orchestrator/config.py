@@ -1,6 +1,6 @@
 """From the command line's overrides to checked configs, one for each trial, through Hydra's grammar and config groups.
 
-    ["method=dpo,ipo", "beta=0.1"] -> sweeps [method: dpo ipo], and per trial a dict that trainers.config.check accepts
+    ["method=dpo,ipo", "beta=0.1"] -> sweeps [method: dpo ipo], and per trial a dict for trainers.config_check.check
 
 Hydra composes and does nothing else here. Every trial is composed with all its overrides at once, because an override
 may be valid for one option of a swept group and unknown to another.
@@ -30,7 +30,8 @@ from orchestrator.errors import BadCommand
 from orchestrator.shortcuts import STRENGTHS, settle_shortcuts
 from orchestrator.wording import one_line
 from sweeps.types import Scalar
-from trainers.config import RUN_SECTIONS, unknown_key
+from trainers.config import RUN_SECTIONS
+from trainers.config_check import unknown_key
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 # What Hydra lets through from a config file that is broken in whatever way.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator import cli, commands
 from orchestrator.errors import OrchestratorError, StudyHeld
+from orchestrator.exit_codes import GO_ON_LATER
 from orchestrator.launchers.slurm.controller import GRACE_S
 from orchestrator.launchers.slurm.place import SlurmPlace
 
@@ -39,7 +40,7 @@ def carry_on(resume: Callable[[bool], int], come_back: Callable[[], bool], *, fi
         except OrchestratorError as error:
             print(error, file=sys.stderr, flush=True)
             return 2
-        if code != commands.GO_ON_LATER:
+        if code != GO_ON_LATER:
             return code
         print("told to end before the study is over", flush=True)
         return 0 if come_back() else code
@@ -59,7 +60,7 @@ def main(root: Path) -> int:
     def too_early(*_: object) -> None:
         """Told to end while no study is under way: there is nothing to leave."""
         print("told to end before the study was taken up", flush=True)
-        os._exit(0 if back_into_queue(place) else commands.GO_ON_LATER)
+        os._exit(0 if back_into_queue(place) else GO_ON_LATER)
 
     for number in ENDING:
         signal.signal(number, too_early)

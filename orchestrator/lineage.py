@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeps.types import Scalar, Trial
-from trainers.config import RunConfig, RunReference, SelfReference
+from trainers.config import RunConfig
+from trainers.reference_config import RunReference, SelfReference
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from orchestrator.worker import TRAIN
 from sweeps.grid import GridSweeper
 from sweeps.types import Scalar, Trial
 from trainers import inputs, limits, tracking
-from trainers.config import RUN_SECTIONS, RunConfig, check, mended
+from trainers.config import RUN_SECTIONS, RunConfig
+from trainers.config_check import check, mended
 from trainers.data import Report, advice, inspect
 from trainers.errors import InvalidInput, NotAtHand
 from trainers.footprint import Machine, missing, too_large

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from orchestrator.errors import BadCommand
 from orchestrator.resources import Positive, Word
 from orchestrator.retries import RetryLimits
-from trainers.config import RUN_SECTIONS, describe
+from trainers.config import RUN_SECTIONS
+from trainers.config_check import describe
 from trainers.gpus import GPUName
 from trainers.sections import Count, Section
 

@@ -176,6 +176,11 @@ class StudyFolder:
         """How a run ended, or None."""
         return RunResult.read(RunFolder(self.run(run_id)))
 
+    def results(self, specs: Sequence[RunSpec]) -> dict[str, RunResult]:
+        """How those of these runs ended that have, by run id."""
+        found = {spec.run_id: self.result(spec.run_id) for spec in specs}
+        return {run_id: result for run_id, result in found.items() if result is not None}
+
 
 def open_study(root: Path) -> tuple[StudyFolder, StudyRecord]:
     """The study in a folder. Raises NoStudy where there is none."""

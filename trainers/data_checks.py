@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from trainers import data_toys, hub, toys
-from trainers.config import Bandit, HubPairs, Jsonl, OnePair, Orca, RunConfig, Toy, Unpaired
+from trainers.config import RunConfig
 from trainers.data_answers import Answer
 from trainers.data_answers_report import AnswersReport, unbalanced
+from trainers.data_config import Bandit, HubPairs, Jsonl, OnePair, Orca, Toy, Unpaired
 from trainers.data_pairs import Pair, Text
 from trainers.data_report import DataReport, Lengths
 from trainers.data_sets import Answers, Pairs, load_answers, load_pairs, local_files

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from trainers.config import HubPairs, Jsonl, Orca, Toy, Unpaired
 from trainers.data_answers import Answer, answer_fields
 from trainers.data_answers_report import AnswersReport, describe_answers
+from trainers.data_config import HubPairs, Jsonl, Orca, Toy, Unpaired
 from trainers.data_files import read_mappings, read_rows
 from trainers.data_pairs import Pair, Reader, Row, fields, hh, key, orca, ultrafeedback
 from trainers.data_report import DataReport, describe

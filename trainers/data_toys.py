@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from random import Random
 from string import ascii_lowercase
 
-from trainers.config import Bandit, OnePair
+from trainers.data_config import Bandit, OnePair
 from trainers.data_tokens import TokenisedPair
 
 # What a bandit is asked; its answer does not depend on it.

@@ -11,8 +11,9 @@ arXiv:2205.05198, appendix A).
 
 from dataclasses import dataclass
 
-from trainers.config import Bandit, LoRA, OnePair, RunConfig, Toy
+from trainers.config import LoRA, RunConfig
 from trainers.data import Report
+from trainers.data_config import Bandit, OnePair, Toy
 from trainers.footprint import shape_of
 from trainers.gpus import GPUS, GPUName
 from trainers.methods import METHODS

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from trainers import reference_kinds
-from trainers.config import HubPairs, Orca, RunConfig
+from trainers.config import RunConfig
+from trainers.data_config import HubPairs, Orca
 from trainers.data_sets import local_files
 from trainers.paths import local_path
 

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from trainers.config import RunConfig, SelfReference
+from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.distributed import ALONE, World
 from trainers.evaluate import Scores
 from trainers.methods import METHODS
 from trainers.models import Policy
 from trainers.reference import reference_scores
+from trainers.reference_config import SelfReference
 
 
 def scored_for(

@@ -16,8 +16,9 @@ import torch
 from transformers import AutoConfig
 
 from trainers import models, reference_kinds
-from trainers.config import Bandit, OnePair, RunConfig, Unpaired
+from trainers.config import RunConfig
 from trainers.data import Pair, TokenisedPair, load_answers, load_pairs, tokenise
+from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores, score_answers

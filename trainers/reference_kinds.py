@@ -11,22 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from trainers import checkpoints
-from trainers.config import (
-    NF4,
+from trainers.config import NF4, NoQuantization, RunConfig
+from trainers.errors import InvalidInput
+from trainers.files import read_json
+from trainers.paths import local_path
+from trainers.reference_config import (
     AdapterReference,
     CheckpointReference,
     MixtureReference,
     ModelReference,
     MovingReference,
-    NoQuantization,
     NoReference,
     Quantised,
-    RunConfig,
     RunReference,
 )
-from trainers.errors import InvalidInput
-from trainers.files import read_json
-from trainers.paths import local_path
 from trainers.spec import RunFolder, RunResult, RunSpec
 
 _ADAPTER_CONFIG, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from trainers import inputs, models, reference_kinds
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.methods import METHODS

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainers.config import Bandit, OnePair, RunConfig, Unpaired
+from trainers.config import RunConfig
 from trainers.data import TokenisedPair, load_answers, load_pairs, tokenise, tokenise_answers, toy_pairs
+from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.methods import METHODS
 from trainers.unpaired_trainer import beside_others, mismatch
 

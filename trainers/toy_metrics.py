@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from trainers.config import Bandit, OnePair
+from trainers.data_config import Bandit, OnePair
 from trainers.data_toys import PROMPT
 from trainers.evaluate import Scores
 

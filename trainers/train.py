@@ -31,8 +31,10 @@ from trainers import (
     tracking,
     trl_engine,
 )
-from trainers.config import Bandit, OnePair, RunConfig, Unpaired, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.data import TokenisedPair
+from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped

@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from trainers import world_text
-from trainers.config import Toy
+from trainers.data_config import Toy
 from trainers.data_pairs import Pair
 from trainers.errors import InvalidInput
 from trainers.world_build import PAIRS, RECIPE, build_pairs, build_policy

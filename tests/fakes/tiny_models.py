@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.fakes.tiny_runs import Ignored, bandit, method, pair, run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import Scores, score
 from trainers.models import Policy

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import Scores, score
 from trainers.methods import METHODS

@@ -10,7 +10,7 @@ import yaml
 from orchestrator.config import CONF, Composer, Source, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.settings import study_settings
-from trainers.config import check
+from trainers.config_check import check
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.plan import Plan, make_plan
 from orchestrator.published import FOLDER, OWN, published
 from orchestrator.settings import study_settings
-from trainers.config import check
+from trainers.config_check import check
 from trainers.machine import Machine
 from trainers.methods import METHODS
 from trainers.spec import RunSpec

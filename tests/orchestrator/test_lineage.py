@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.lineage import Link, Member, in_order, links, with_reference
 from sweeps.types import Scalar, Trial
 from tests.fakes.tiny_runs import method, run_config
-from trainers.config import check
+from trainers.config_check import check
 
 
 def member(number: int, name: str, run: Mapping[str, Scalar] | None = None, seed: int = 0, **changes: Any) -> Member:

@@ -14,7 +14,7 @@ from orchestrator.plan import Plan, changed_settings, fingerprint, make_plan
 from orchestrator.shortcuts import STRENGTHS
 from orchestrator.store import StudyFolder, StudyRecord
 from tests.fakes.answers import section
-from trainers.config import check
+from trainers.config_check import check
 from trainers.footprint import Machine
 
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from trainers import tracking
-from trainers.config import check
+from trainers.config_check import check
 from trainers.files import write_whole
 from trainers.spec import Reporter, RunResult, RunSpec
 

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from tests.fakes.checkpoints import mistral
 from tests.fakes.tiny_runs import Recorder, pair, run_config, run_spec, training_of
 from trainers import data, trl_engine
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.evaluate import metrics, score
 from trainers.models import load_base, load_policy, load_tokenizer
 from trainers.reference import reference_scores

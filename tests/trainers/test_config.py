@@ -8,7 +8,8 @@ import pytest
 from transformers.training_args import OptimizerNames
 
 from tests.fakes.tiny_runs import method, run_config
-from trainers.config import Optimizer, check
+from trainers.config import Optimizer
+from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.methods import METHODS
 from trainers.trl_engine import bound_loss

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.fakes.answers import HELD, section, write
-from trainers.config import Unpaired
 from trainers.data import Answer, Answers, Pair, load_answers
+from trainers.data_config import Unpaired
 from trainers.errors import InvalidInput
 
 GOOD = {"prompt": "2+2?", "completion": "4", "label": True}

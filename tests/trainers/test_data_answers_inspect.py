@@ -9,7 +9,8 @@ import pytest
 
 from tests.fakes.answers import section
 from tests.fakes.tiny_runs import run_config
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.data import AnswersReport, advice, inspect
 from trainers.errors import InvalidInput
 from trainers.methods import METHODS
@@ -112,7 +113,7 @@ def test_weights_that_do_not_make_up_for_the_ratio_are_advised_against(tmp_path)
 def test_looking_imports_nothing_heavy(tmp_path):
     data = config(tmp_path, 10, 10).data.model_dump()
     code = (
-        "import sys; from trainers.data import load_answers; from trainers.config import Unpaired;"
+        "import sys; from trainers.data import load_answers; from trainers.data_config import Unpaired;"
         f"load_answers(Unpaired(**{data!r}));"
         "print({'torch', 'transformers', 'datasets'} & set(sys.modules))"
     )

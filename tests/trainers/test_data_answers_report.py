@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.tiny_runs import run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import Answer, Pair
 from trainers.data_answers_report import AnswersReport, describe_answers, unbalanced
 from trainers.data_report import Lengths

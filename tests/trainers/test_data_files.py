@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from trainers.config import HubPairs, Jsonl, Orca
 from trainers.data import Pair, Pairs, load_pairs
+from trainers.data_config import HubPairs, Jsonl, Orca
 from trainers.errors import InvalidInput
 
 

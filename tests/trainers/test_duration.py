@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.tiny_runs import run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data_pairs import Pair
 from trainers.data_report import DataReport, Lengths, describe
 from trainers.duration import UTILISATION, Work, work

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from tests.fakes.tiny_runs import method, run_config
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.footprint import Machine, check_model, estimate, missing
 from trainers.machine import cgroup_limits
 from trainers.parameters import from_config

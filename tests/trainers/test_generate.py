@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.fakes.tiny_runs import bandit, run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import score
 from trainers.generate import Draw, Sampling, sample

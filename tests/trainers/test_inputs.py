@@ -9,7 +9,8 @@ import pytest
 
 from orchestrator.config import Source, composer, run_sections
 from trainers import inputs
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 
 
 def config(*overrides: str) -> RunConfig:

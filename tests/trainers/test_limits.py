@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.tiny_runs import run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.limits import warnings
 
 MISTRAL = {"model_type": "mistral", "max_position_embeddings": 32768, "sliding_window": 4096}

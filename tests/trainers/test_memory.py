@@ -9,7 +9,8 @@ import torch
 from tests.fakes.checkpoints import SIZES, mistral
 from tests.fakes.tiny_runs import pair, run_config, training_of
 from trainers import trl_engine
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.footprint import Estimate, estimate, fits
 from trainers.machine import Machine
 from trainers.models import load_base, load_policy

@@ -11,7 +11,8 @@ from transformers import CodeGenConfig, LlamaConfig, T5Config
 
 from tests.fakes.tiny_runs import pair, run_config
 from trainers import world
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.evaluate import score
 from trainers.footprint import check_model

@@ -10,7 +10,7 @@ import yaml
 from tests.fakes.judge_server import JudgeServer, prefers_longer
 from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from trainers import checkpoints
-from trainers.config import check
+from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.spec import RunFolder, RunResult
 from trainers.train import train

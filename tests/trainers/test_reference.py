@@ -18,7 +18,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.fakes.tiny_runs import Recorder, pair, run_config, run_spec
 from trainers import weights_digest, world
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
 from trainers.errors import InvalidInput
 from trainers.evaluate import Scores, score
@@ -250,7 +251,7 @@ import sys
 from pathlib import Path
 from tests.fakes.tiny_runs import run_config
 from trainers import reference_kinds
-from trainers.config import check
+from trainers.config_check import check
 from trainers.models import load_tokenizer
 from trainers.reference_models import ReferenceModel, StandIn
 config, cache = check(run_config(model__path="owner/name")), Path(sys.argv[1])

@@ -8,7 +8,8 @@ import pytest
 
 from orchestrator.config import Source, composer, run_sections
 from trainers import inputs, reference_kinds
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.footprint import estimate, missing
 from trainers.machine import Machine

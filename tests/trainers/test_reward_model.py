@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassificat
 
 from tests.fakes.tiny_runs import Recorder, bandit, run_config, run_spec
 from trainers import world
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
 from trainers.distributed import ALONE
 from trainers.errors import InvalidInput

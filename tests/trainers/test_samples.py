@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.tiny_runs import run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.distributed import ALONE
 from trainers.errors import Stopped
 from trainers.generate import Sampling

@@ -9,7 +9,8 @@ import torch
 
 from tests.fakes.tiny_models import PAIRS, reference_of
 from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
-from trainers.config import RunConfig, check
+from trainers.config import RunConfig
+from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.distributed import ALONE
 from trainers.errors import InvalidInput

@@ -9,8 +9,9 @@ import torch
 
 from tests.fakes.tiny_runs import Recorder, run_config, run_spec
 from trainers import toys
-from trainers.config import Bandit, OnePair, check
+from trainers.config_check import check
 from trainers.data import inspect, toy_pairs
+from trainers.data_config import Bandit, OnePair
 from trainers.data_toys import comparisons
 from trainers.errors import InvalidInput
 from trainers.models import load_policy

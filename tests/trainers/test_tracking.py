@@ -11,7 +11,8 @@ import pytest
 from tests.fakes.tiny_runs import Recorder, run_config, run_spec
 from tests.fakes.wandb_server import ENTITY, WandbServer
 from trainers import tracking
-from trainers.config import RunConfig, Tracking, check
+from trainers.config import RunConfig, Tracking
+from trainers.config_check import check
 from trainers.spec import RunSpec
 from trainers.train import train
 

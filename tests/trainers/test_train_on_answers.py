@@ -12,7 +12,7 @@ import torch
 from tests.fakes.answers import section
 from tests.fakes.tiny_runs import Ignored, Recorder, bandit, pair, probabilities, run_config, run_spec, training_of
 from trainers import losses, world
-from trainers.config import Toy
+from trainers.data_config import Toy
 from trainers.evaluate import Scores
 from trainers.spec import RunResult
 from trainers.train import train

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trainers.config import Toy
+from trainers.data_config import Toy
 from trainers.errors import InvalidInput
 from trainers.world import gold_reward, policy, toy_pairs
 from trainers.world_cache import built_once, is_whole

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.fakes.tiny_runs import run_config
-from trainers.config import check
+from trainers.config_check import check
 from trainers.data import load_pairs, tokenise
 from trainers.errors import InvalidInput
 from trainers.models import Policy, load_policy

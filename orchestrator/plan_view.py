@@ -1,0 +1,124 @@
+"""What a person sees of a plan: its trials, what its runs take and learn from, and what is not here yet."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from orchestrator import forecast
+from orchestrator.exit_codes import COMPLETED, UNFIT
+from orchestrator.launchers import choose, cluster
+from orchestrator.plan import Plan
+from orchestrator.progress import values_of
+from orchestrator.store import StudyFolder
+from orchestrator.study import by_trial
+from orchestrator.terminal import tell
+from orchestrator.wording import count, one_line
+from trainers.config_check import check
+from trainers.footprint import Machine
+from trainers.spec import RunSpec
+
+
+def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
+    """Tell what would be done; returns the exit code, UNFIT where that would be refused."""
+    done = StudyFolder(plan.root).results(plan.runs)
+    table = RichTable(box=None, pad_edge=False)
+    for heading in ("trial", *plan.space, "seeds", "done"):
+        table.add_column(escape(heading), no_wrap=True)
+    for number, runs in by_trial(plan.runs).items():
+        complete = sum(done[run.run_id].status == "completed" for run in runs if run.run_id in done)
+        values = (escape(one_line(str(plan.trials[number].params[key]))) for key in plan.space)
+        seeds = one_line(", ".join(str(run.seed) for run in runs), limit=40)
+        table.add_row(str(number), *values, seeds, f"{complete}/{len(runs)}")
+    console.print(table)
+    distinct = len({run.fingerprint for run in plan.runs})
+    less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
+    tell(console, f"\n{count(len(plan.trials), 'trial')}, {count(len(plan.runs), 'run')}{less}")
+    waiting = sum(bool(run.needs) for run in plan.runs)
+    if waiting:
+        tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")
+    for step in plan.steps:
+        sharing = sum(step.run_id in run.after for run in plan.runs)
+        tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")
+    for line in (*_resources(plan), *_training(plan)):
+        tell(console, line)
+    _say_what_runs_take(plan, console)
+    say_what_was_found(plan, console)
+    say_what_is_not_swept(plan, multirun, console)
+    for note in plan.notes:
+        tell(console, note, style="yellow")
+    for many, text in cluster.preview(plan.settings.launcher, plan.root, plan.runs):
+        tell(console, f"\nsbatch would be given, for {count(many, 'run')}:\n\n{text.rstrip()}\n", style="dim")
+    tell(console, f"would lie in {plan.root}")
+    for fault in plan.absent:
+        tell(console, f"not here yet: {fault}", style="yellow")
+    for fault in plan.unfit:
+        tell(console, fault, style="red")
+    return UNFIT if plan.unfit else COMPLETED
+
+
+def _say_what_runs_take(plan: Plan, console: Console) -> None:
+    if plan.memory:
+        tell(console, "")
+        shown = forecast.table(plan.memory)
+        if console.measure(shown, options=console.options.update(max_width=1000)).maximum <= console.width:
+            console.print(shown)
+        else:
+            for line in forecast.lines(plan.memory):
+                tell(console, line)
+        for line in forecast.words(plan.memory):
+            tell(console, line)
+        tell(console, "")
+
+
+def _resources(plan: Plan) -> Iterator[str]:
+    machine = Machine.here()
+    if plan.settings.gpu is not None:
+        yield f"planned for gpu={plan.settings.gpu}"
+    elif cluster.machine(plan.settings.launcher, {}) is None:
+        gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
+        yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
+    launcher = plan.settings.launcher
+    if not plan.unfit:
+        told = choose.describe(launcher, plan.machine, plan.runs, forecast.largest(plan.memory))
+        yield f"launcher {launcher.kind}: {told}"
+
+
+def _training(plan: Plan) -> Iterator[str]:
+    """How runs train, a line for each way: what a person wants to see before hours go by."""
+    for name, report in plan.data.items():
+        if report is not None:
+            yield f"data {name}: {report.summary()}"
+    ways = {
+        f"training: learning rate {t['learning_rate']:g}, {_rows_a_step(run)} a step, "
+        + (count(t["max_steps"], "step") if t["max_steps"] > 0 else count(t["epochs"], "epoch"))
+        + f", at most {t['max_length']} tokens"
+        for run in plan.runs
+        for t in (run.config["training"],)
+    }
+    yield from sorted(ways)[:5]
+
+
+def _rows_a_step(run: RunSpec) -> str:
+    answers = check(run.config).answers_a_step if run.config["data"]["kind"] == "unpaired" else None
+    if answers is not None:
+        return f"{answers} answers"
+    return f"{run.config['training']['batch_size'] * run.config['training']['gradient_accumulation']} pairs"
+
+
+def say_what_is_not_swept(plan: Plan, multirun: bool, console: Console) -> None:
+    """An experiment's own sweep does nothing without -m."""
+    if plan.settings.sweep and not multirun:
+        tell(console, f"without -m the sweep over {', '.join(plan.settings.sweep)} is left out", style="yellow")
+
+
+def say_what_was_found(plan: Plan, console: Console) -> None:
+    """Warnings of the data and of what runs train with."""
+    for name, report in plan.data.items():
+        for warning in report.warnings() if report is not None else ():
+            tell(console, f"data {name}: {warning}", style="yellow")
+    for warning in plan.warnings:
+        tell(console, warning, style="yellow")
+    for sentence in plan.advice:
+        tell(console, f"data: {sentence}", style="yellow")

@@ -1,0 +1,90 @@
+"""What does not go together in a run's config, each part of which is sound by itself."""
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from trainers.config import RunConfig
+from trainers.data_config import Bandit, OnePair, Unpaired
+from trainers.method_config import Backtranslation, OnlineDPO
+from trainers.methods import GOLD, METHODS, STILL
+
+
+def conflicts(config: RunConfig) -> Iterable[str]:
+    """Each in the words of the command line, saying what would go."""
+    method = METHODS[config.method.name]
+    if method.reference == "moving" and config.reference.kind != "moving":
+        yield (
+            f"method={method.name} needs a reference that moves, but reference={config.reference.kind}: "
+            "use reference=moving, or method=dpo"
+        )
+    elif method.needs_reference and config.reference.kind == "none":
+        yield (
+            f"method={method.name} needs a reference, but reference=none: "
+            "use reference=self, or reference=model reference.path=..."
+        )
+    if config.reference.kind == "moving" and config.reference.quantization != "same":
+        yield "reference.quantization: a reference that moves has the policy's own weights: leave it as same"
+    if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
+        yield f"method={method.name} has no use for reference=moving: use reference=self"
+    if isinstance(config.data, Unpaired) and method.data_format == "pairs":
+        alone = next(name for name, other in METHODS.items() if other.data_format == "unpaired")
+        yield (
+            f"method={method.name} learns from pairs, but data=unpaired has answers one by one: "
+            f"use method={alone}, or data with pairs"
+        )
+    if isinstance(config.data, Unpaired) and method.data_format in ("comparisons", "prompts"):
+        yield f"method={method.name} needs pairs, but data=unpaired has answers one by one: use data with pairs"
+    if isinstance(config.data, Bandit | OnePair) and method.data_format in ("comparisons", "prompts"):
+        yield f"method={method.name} needs texts, but data={config.data.kind} is token ids: use other data"
+    if config.evaluation.samples and not (
+        config.data.kind == "toy" and config.peft.kind == "lora" and config.reference.kind in ("self", "none", "moving")
+    ):
+        yield (
+            f"evaluation.samples={config.evaluation.samples}: samples are judged by the built-in world's own reward, "
+            "beside the policy without its adapter: use data=toy, peft=lora and reference=self"
+        )
+    if method.data_format == "comparisons" and config.reference.kind not in ("self", "none"):
+        yield f"method={method.name} trains no policy, and compares with no reference: leave reference=self"
+    yield from _unrewarded(config)
+    quantized = config.quantization.kind != "none" or config.model.prequantized
+    if quantized and config.peft.kind == "none":
+        yield (
+            f"peft=none trains every weight, but the weights of model={config.model.name} are in 4 bits: "
+            "use peft=lora, or a model and quantization=none that are not quantised"
+        )
+
+
+def _unrewarded(config: RunConfig) -> Iterable[str]:
+    """Faults of what says what answers are worth: none is given, two are, or one that does not know these data."""
+    method = config.method
+    given = getattr(method, "reward_model", None)
+    judged = isinstance(method, OnlineDPO) and None not in (method.judge.base_url, method.judge.model)
+    unused = isinstance(method, Backtranslation) and method.score != "reward_model"
+    if "reward_model" in type(method).model_fields and given is None and not judged and not unused:
+        yield (
+            f"method={method.name} needs a reward model: give method.reward_model=FOLDER or a hub id (a "
+            "sequence-classification model of one label, as method=reward trains and keeps in its run's adapter/ or "
+            f"model/), or method.reward_model={GOLD} with data=toy"
+            + (", or a judge: method.judge.base_url=... method.judge.model=..." * isinstance(method, OnlineDPO))
+        )
+    if isinstance(method, OnlineDPO) and method.judge.base_url is not None:
+        yield from _no_endpoint(method.judge.base_url)
+    if given is not None and judged:
+        yield "method.reward_model and method.judge both say what answers are worth: give one of them"
+    if given == GOLD and config.data.kind != "toy":
+        yield f"method.reward_model={GOLD} knows the built-in world only: use data=toy, or another reward model"
+    elif given is not None and given != GOLD and given.startswith("builtin:"):
+        yield f"method.reward_model={given}: the only one built in is {GOLD}"
+
+
+def _no_endpoint(url: str) -> Iterable[str]:
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    except ValueError:
+        sound = False
+    if "@" in url:
+        # Not quoted: what stands there would be in a log.
+        yield "method.judge.base_url: no name or password in the address: the key comes from method.judge.key_variable"
+    elif not sound:
+        yield f"method.judge.base_url={url}: that is no address such as https://api.openai.com/v1"
