@@ -22,7 +22,13 @@ from trainers.stage import Maker, Materials, Stage
 
 
 def stages(materials: Materials) -> list[Maker]:
-    """The backward model, the policy on the seed alone, and one for each iteration."""
+    """The backward model, the policy on the seed alone, and one for each iteration, all by likelihood, -log π(y|x).
+
+    Seed pairs (x, y) teach a backward model y → x, which writes prompts x' for the other texts y'. The policy of the
+    iteration before scores (x', y'); the best share, `keep`, and the seed train the next one from the start. The score
+    is log π(y'|x') a token, or a reward model's: the paper asks its policy for a mark from 1 to 5, which small ones
+    cannot give.
+    """
     method = materials.config.method
     assert isinstance(method, Backtranslation)
     seed, texts = split(materials.pairs, method.seed_share, materials.config.seed)

@@ -11,9 +11,10 @@ from typing import Any, get_args
 
 import yaml
 
-from trainers import losses
+from trainers import losses, stages, trl_engine
 from trainers.method_config import MethodSection
 from trainers.methods import METHODS, Method
+from trainers.reward_trainer import RewardPreparedTrainer
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
 _REFERENCES = {
@@ -55,29 +56,40 @@ def _overview(methods: Iterable[Method]) -> list[str]:
 
 
 def _section(method: Method) -> list[str]:
-    loss = getattr(losses, method.loss, None)
-    about = inspect.getdoc(loss) if loss is not None else None
-    if about is not None and method.own_loss:
-        # Options of the loss that this method does not have are left out.
-        about = about.partition("\n\n")[0]
-    lines = [f"## {method.name}", "", f"{method.title}: {method.paper}.", ""]
-    if about is not None:
-        lines += [about, ""]
+    lines = [f"## {method.name}", "", f"{method.title}: {method.paper}.", "", _what_it_computes(method), ""]
     settings = _settings(method.name)
     if settings:
         lines += ["| setting | default | valid |", "|---|---|---|", *settings, ""]
     return lines
 
 
+def _what_it_computes(method: Method) -> str:
+    """What its pipeline, its loss or its trainer says of itself."""
+    pipeline, loss = stages.PIPELINES.get(method.name), getattr(losses, method.loss, None)
+    source = pipeline or loss or {"sft": trl_engine.SFTPreparedTrainer, "reward": RewardPreparedTrainer}[method.name]
+    about = inspect.getdoc(source) or ""
+    # Of a trainer, what its rows are is left out; of another method's loss, the options that this one does not have.
+    return about.partition("\n\n")[0] if pipeline is None and (loss is None or method.own_loss) else about
+
+
 def _settings(name: str) -> list[str]:
-    schema: Mapping[str, Any] = _schemas()[name].model_json_schema(by_alias=True)["properties"]
+    schema: Mapping[str, Any] = _schemas()[name].model_json_schema(by_alias=True)
     known = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))
-    defaults = known.get("method", known)
-    return [
-        f"| `method.{key}` | {_plain(defaults[key])} | {_valid(schema[key])} |"
-        for key in defaults
-        if key in schema and key != "name"
-    ]
+    return list(_rows("method", known.get("method", known), schema, schema.get("$defs", {})))
+
+
+def _rows(
+    section: str, defaults: Mapping[str, Any], schema: Mapping[str, Any], parts: Mapping[str, Any]
+) -> Iterable[str]:
+    """A row for each setting of a section, and of the sections in it."""
+    for key, default in defaults.items():
+        field = schema["properties"].get(key)
+        if field is None or (section, key) == ("method", "name"):
+            continue
+        if isinstance(default, Mapping):
+            yield from _rows(f"{section}.{key}", default, parts[field["$ref"].rpartition("/")[2]], parts)
+        else:
+            yield f"| `{section}.{key}` | {_plain(default)} | {_valid(field)} |"
 
 
 def _schemas() -> dict[str, Any]:
@@ -85,8 +97,6 @@ def _schemas() -> dict[str, Any]:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}: {_plain(inner)}" for key, inner in value.items())
     if value is None:
         return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -106,7 +116,7 @@ def _valid(field: Mapping[str, Any]) -> str:
         if key in field
     ]
     kind = {"integer": "whole number", "number": "number", "null": "none", "string": "text"}.get(
-        field.get("type", ""), field.get("type", "see conf/method")
+        field.get("type", ""), field["type"]
     )
     return " ".join([kind, " and ".join(bounds)]).strip()
 

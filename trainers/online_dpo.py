@@ -17,7 +17,11 @@ from trainers.stage import Maker, Materials, Stage
 
 
 def stages(materials: Materials) -> list[Maker]:
-    """One a round."""
+    """One stage a round: of two answers to each prompt by the policy as it is, the preferred one is chosen, w.
+
+    Then DPO's loss, -log σ(β [h(w) - h(l)]). The reference stays; the next round samples from what came of
+    this one.
+    """
     method = materials.config.method
     assert isinstance(method, OnlineDPO)
     label = _labeller(materials, method)

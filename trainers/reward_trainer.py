@@ -18,7 +18,10 @@ from trainers.trainer_base import PreparedTrainer, Row
 
 
 class RewardPreparedTrainer(PreparedTrainer, RewardTrainer):  # type: ignore[misc]
-    """Rows are those of `reward_rows`."""
+    """-log σ(r(x,w) - r(x,l)) + center (r(x,w) + r(x,l))², r(x,y) being the number that the model gives an answer.
+
+    Rows are those of `reward_rows`.
+    """
 
 
 def reward_rows(pairs: Sequence[TokenisedPair]) -> list[Row]:

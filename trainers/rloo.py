@@ -17,7 +17,11 @@ from trainers.weighed_trainer import WeighedAnswer, advantages
 
 
 def stages(materials: Materials) -> list[Maker]:
-    """One a round."""
+    """One stage a round: k answers y_i to each prompt by the policy as it is, π_old, each held against the others.
+
+    R_i = r(x,y_i) - β h(y_i);  A_i = R_i - mean of R_j over j ≠ i;  ρ_i = π(y_i|x)/π_old(y_i|x)
+    loss: -min(ρ_i A_i, clamp(ρ_i, 1 - clip, 1 + clip) A_i), at ρ = 1 the gradient of REINFORCE
+    """
     method = materials.config.method
     assert isinstance(method, RLOO)
     assert method.reward_model is not None

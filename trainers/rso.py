@@ -19,7 +19,12 @@ from trainers.stage import Maker, Materials, Stage
 
 
 def stages(materials: Materials) -> list[Maker]:
-    """One, with the hinge or DPO loss of `method.loss`."""
+    """One stage, on pairs of answers y of the start that were kept with probability exp([r(x,y) - max r]/rejection_beta).
+
+    What is kept is a sample of π_ref(y|x) exp(r(x,y)/rejection_beta), the best policy for these rewards, thinned from
+    `candidates` answers to `accepted` a prompt. The answer of larger reward is chosen, w; the loss is then
+    hinge, max(0, 1 - β [h(w) - h(l)]), or dpo, -log σ(β [h(w) - h(l)]).
+    """
     return [lambda: _stage(materials)]
 
 

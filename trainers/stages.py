@@ -17,7 +17,7 @@ from trainers.stage import Maker, Materials, Stage
 
 def stages(materials: Materials) -> list[Maker]:
     """One stage on all pairs for most methods. Raises InvalidInput where there are fewer pairs than stages."""
-    return _STAGES.get(materials.config.method.name, _whole)(materials)
+    return PIPELINES.get(materials.config.method.name, _whole)(materials)
 
 
 def _whole(materials: Materials) -> list[Maker]:
@@ -25,7 +25,7 @@ def _whole(materials: Materials) -> list[Maker]:
 
 
 def _stepwise(materials: Materials) -> list[Maker]:
-    """Stepwise DPO: the stages share the pairs, and `training.max_steps`, evenly.
+    """One after the other, with DPO's loss, -log σ(β [h(w) - h(l)]); they share pairs and `training.max_steps` evenly.
 
     Each is held to where the one before it ended. arXiv:2403.19270, section 3: easy pairs first, by what the reference
     makes of them. Raises InvalidInput where there are fewer pairs, or steps, than stages.
@@ -60,7 +60,8 @@ def _with_share_of_steps(config: RunConfig, stage: int, stages: int) -> RunConfi
     return config.model_copy(update={"training": config.training.model_copy(update={"max_steps": steps})})
 
 
-_STAGES: Mapping[str, Callable[[Materials], list[Maker]]] = {
+# Methods of several stages, or of one on data that they make.
+PIPELINES: Mapping[str, Callable[[Materials], list[Maker]]] = {
     "sdpo": _stepwise,
     "rso": rso.stages,
     "online_dpo": online_dpo.stages,

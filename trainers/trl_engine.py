@@ -331,7 +331,10 @@ def _stand_in() -> LlamaForCausalLM:
 
 
 class SFTPreparedTrainer(PreparedTrainer, SFTTrainer):  # type: ignore[misc]
-    """Rows are {input_ids, labels}."""
+    """-log π(w|x), the mean over the tokens of a batch's chosen answers; prompts are not learnt.
+
+    Rows are {input_ids, labels}.
+    """
 
 
 class _Progress(TrainerCallback):  # type: ignore[misc]
