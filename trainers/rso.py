@@ -19,7 +19,7 @@ from trainers.stage import Maker, Materials, Stage
 
 
 def stages(materials: Materials) -> list[Maker]:
-    """One stage, on pairs of answers y of the start that were kept with probability exp([r(x,y) - max r]/rejection_beta).
+    """One stage, on pairs of answers y of the start, kept with probability exp([r(x,y) - max r]/rejection_beta).
 
     What is kept is a sample of π_ref(y|x) exp(r(x,y)/rejection_beta), the best policy for these rewards, thinned from
     `candidates` answers to `accepted` a prompt. The answer of larger reward is chosen, w; the loss is then

@@ -23,6 +23,33 @@ Cause = Literal[
 
 
 @dataclass(frozen=True)
+class EvaluationFolder:
+    """What an evaluation of a policy leaves: `metrics` is written last, so that a folder with it is whole."""
+
+    root: Path
+
+    @property
+    def metrics(self) -> Path:
+        """JSON: metrics, whether the policy is degenerate and why, which policy of the run it is, the settings."""
+        return self.root / "metrics.json"
+
+    @property
+    def pairs(self) -> Path:
+        """One row a held-out pair: log-probabilities and log-ratios of its answers, in nats."""
+        return self.root / "pairs.parquet"
+
+    @property
+    def answers(self) -> Path:
+        """JSON lines: what the policy answers to held-out prompts. Untrusted text, escaped."""
+        return self.root / "answers.jsonl"
+
+    @property
+    def tokens(self) -> Path:
+        """JSON: which tokens the policy says less and more often than the reference."""
+        return self.root / "tokens.json"
+
+
+@dataclass(frozen=True)
 class RunFolder:
     """Every file name of a run's folder, so that no other line of the project spells one."""
 
@@ -86,6 +113,11 @@ class RunFolder:
     def samples(self) -> Path:
         """JSON lines: answers that the policy gave while it trained, by phase and prompt. Untrusted text, escaped."""
         return self.root / "samples.jsonl"
+
+    @property
+    def evaluation(self) -> EvaluationFolder:
+        """Of the policy as training left it."""
+        return EvaluationFolder(self.root / "evaluation")
 
     @property
     def checkpoints(self) -> Path:
