@@ -13,6 +13,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import values_of
 from orchestrator.store import StudyFolder
 from orchestrator.study import by_trial
+from orchestrator.table import in_common
 from orchestrator.terminal import tell
 from orchestrator.wording import count, one_line
 from trainers.config_check import check
@@ -35,6 +36,9 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     distinct = len({run.fingerprint for run in plan.runs})
     less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
     tell(console, f"\n{count(len(plan.trials), 'trial')}, {count(len(plan.runs), 'run')}{less}")
+    common = in_common([run.config for run in plan.runs], plan.space)
+    if common:
+        tell(console, f"all: {', '.join(common)}")
     waiting = sum(bool(run.needs) for run in plan.runs)
     if waiting:
         tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")

@@ -11,6 +11,7 @@ import statistics
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -18,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from orchestrator.objective import Objective
-from orchestrator.published import NOTHING, Published, measured
+from orchestrator.published import NOTHING, Published, measured, setting
 from orchestrator.store import StudyFolder
 from orchestrator.wording import one_line
 from sweeps.types import Scalar
@@ -27,6 +28,8 @@ from trainers.spec import RunResult, RunSpec
 
 # Metric, heading, decimals; None for published numbers, which stand as they were printed.
 Column = tuple[str, str, int | None]
+# What a reader wants to know of every run, column or not.
+_TOLD = ("method", "beta", "model", "reference", "data")
 # What is comparable across methods and strengths. The rest is in each run's folder.
 COLUMNS: tuple[Column, ...] = (
     ("eval/reward_accuracy", "reward acc", 3),
@@ -66,10 +69,16 @@ class Table:
     sources: Sequence[str] = ()
     # Kinds of reference among the runs.
     references: Sequence[str] = ()
+    # What all runs have in common, as "method=dpo".
+    common: Sequence[str] = ()
 
     def is_best(self, row: Row) -> bool:
         """Whether the row has the best objective; several may."""
         return row.objective is not None and row.objective == self.best
+
+    def _is_marked(self, row: Row) -> bool:
+        """For people: that one row alone is the best says nothing."""
+        return len(self.rows) > 1 and self.is_best(row)
 
     def write(self, folder: StudyFolder) -> None:
         """table.csv and table.md, each whole."""
@@ -100,7 +109,7 @@ class Table:
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         for row in self.rows:
             cells = [_markdown_safe(cell) for cell in self._cells(row)]
-            if self.is_best(row):
+            if self._is_marked(row):
                 at = 2 + len(self.swept) + [metric for metric, _, _ in self.columns].index(self.objective.metric)
                 cells[at] = f"**{cells[at]}**"
             lines.append("| " + " | ".join(cells) + " |")
@@ -133,7 +142,7 @@ class Table:
             table.add_column(_broken(heading), justify="right", no_wrap=True)
         table.add_column("time", justify="right", no_wrap=True)
         for row, texts in zip(self.rows, rows, strict=True):
-            best = self.is_best(row)
+            best = self._is_marked(row)
             cells = [escape(text) for text in texts]
             cells[0] = f"{cells[0]} *" if best else cells[0]
             del cells[2 + len(self.swept) + shown : -1]
@@ -156,8 +165,9 @@ class Table:
         held = f"{_counted(pairs)}; " if pairs else ""
         better = "largest" if self.objective.direction == "maximize" else "smallest"
         return [
+            *([f"all: {', '.join(self.common)}"] if self.common else []),
             f"{spread}{held}".rstrip("; ") or "nothing measured yet",
-            f"* best: {better} {self.objective.metric}",
+            *([f"* best: {better} {self.objective.metric}"] if len(self.rows) > 1 else []),
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
             *(_mixed(self.references) if len(self.references) > 1 else []),
             *([f"published, not measured here: {'; '.join(self.sources)}"] if self.sources else []),
@@ -200,7 +210,18 @@ def make_table(
     references = sorted(
         {runs[0].config["reference"]["kind"] for runs in specs.values() if "reference" in runs[0].config}
     )
-    return Table(swept, rows, objective, columns, best, beside.sources, references)
+    configs = [run.config for runs in specs.values() for run in runs]
+    return Table(swept, rows, objective, columns, best, beside.sources, references, in_common(configs, swept))
+
+
+def in_common(configs: Sequence[Mapping[str, Any]], swept: Collection[str]) -> list[str]:
+    """What all runs are alike in and no column says, as "method=dpo"."""
+    told = []
+    for key in _TOLD:
+        found = {str(setting(config, key)) for config in configs if ("method" if key == "beta" else key) in config}
+        if len(found) == 1 and key not in swept and found != {"None"}:
+            told.append(f"{key}={one_line(found.pop())}")
+    return told
 
 
 def _columns(first: Sequence[str], objective: Objective, series: Mapping[str, str]) -> list[Column]:

@@ -147,6 +147,24 @@ def test_published_numbers_have_columns_of_their_own_blank_where_there_are_none(
     assert second["published reward_accuracy (7B)"] == second["published a judge"] == ""
 
 
+def test_one_row_alone_is_marked_as_the_best_for_programs_only():
+    run = spec(0, 0, beta=0.1)
+    table = make_table({0: [run]}, {run.run_id: result(run, 0.6)}, ["beta"], OBJECTIVE)
+    assert read(table)[0]["best"] == "best"
+    assert "**" not in table.markdown()
+    assert not any(line.startswith("* best") for line in table.captions())
+
+
+def test_what_all_runs_have_in_common_and_no_column_says_is_told_below():
+    config = {"method": {"name": "ipo", "tau": 0.5}, "model": {"name": "tiny"}, "reference": {"kind": "self"}}
+    runs = {
+        number: [dataclasses.replace(spec(number, 0, **{"training.epochs": epochs}), config=config)]
+        for number, epochs in enumerate((1, 2))
+    }
+    table = make_table(runs, {}, ["training.epochs"], OBJECTIVE)
+    assert "all: method=ipo, beta=0.5, model=tiny, reference=self" in table.captions()
+
+
 def test_published_numbers_enter_no_mean_and_no_best(beside: Table):
     assert [float(row["eval/reward_accuracy"]) for row in read(beside)] == [0.6, 0.6]
     assert [row["best"] for row in read(beside)] == ["best", "best"]
