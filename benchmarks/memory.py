@@ -144,7 +144,8 @@ def carry_out(case: Case) -> Measured:
     from trainers import trl_engine
     from trainers.config_check import check
     from trainers.footprint import estimate
-    from trainers.models import be_quiet, load_policy
+    from trainers.models import load_policy
+    from trainers.quiet import be_quiet
     from trainers.reference import reference_scores
 
     be_quiet()

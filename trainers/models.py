@@ -1,7 +1,6 @@
 """Loads the policy: base weights, 4-bit or not, with a LoRA adapter or without, and the tokenizer."""
 
 import importlib.util
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,6 @@ from transformers import (
     PreTrainedConfig,
     set_seed,
 )
-from transformers.utils import logging
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 from trl.trainer.utils import disable_dropout_in_model
 
@@ -102,13 +100,6 @@ def load_policy(config: RunConfig, cache_dir: Path, task: Task = WRITING) -> Pol
         )
         model.create_or_update_model_card = _no_model_card
     return Policy(model, load_tokenizer(config, cache_dir), precision, task)
-
-
-def be_quiet() -> None:
-    """Keep out of a run's log what nobody can act on."""
-    logging.disable_progress_bar()
-    # peft asks for it by its old name.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Path, task: Task = WRITING) -> Any:

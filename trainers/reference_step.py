@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainers import inputs, models, reference_kinds
+from trainers import inputs, reference_kinds
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.methods import METHODS
 from trainers.models import load_tokenizer, resolve_precision
+from trainers.quiet import be_quiet
 from trainers.reference_models import Keeper, StandIn, Tally
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
 
@@ -27,7 +28,7 @@ def carry_out(step: RunSpec, reporter: Reporter) -> RunResult:
     """Do a study's step: what the runs that come after it will look up. What goes wrong is a failed result."""
     if not World.here().first:  # which does it for all of them
         return RunResult(step.run_id, "completed")
-    models.be_quiet()
+    be_quiet()
     started = time.monotonic()
     status: Status = "completed"
     error = None
@@ -77,7 +78,7 @@ def prepare(
 def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally], heed: Callable[[], None]) -> None:
     """What runs of one reference need; its model stays in memory from one to the next."""
     # It imports TRL, for seconds, which a fault in the command need not wait for.
-    from trainers.train import score_reference
+    from trainers.measures import score_reference
 
     keeper = Keeper()
     try:
@@ -132,7 +133,7 @@ def _by_reference(runs: Sequence[tuple[RunConfig, RunSpec]]) -> list[list[tuple[
 def main(words: Sequence[str]) -> int:
     """Words of the command line -> exit code."""
     asked = _parsed(words)
-    models.be_quiet()
+    be_quiet()
     try:
         prepare(_specs(asked))
     except InvalidInput as error:
