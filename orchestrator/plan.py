@@ -120,8 +120,8 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
 
 def _weighed(config: RunConfig) -> object:
     """All that a run's memory depends on."""
-    parts = (config.method.name, config.model, config.reference, config.peft, config.quantization, config.training)
-    return (*parts, config.data, config.evaluation.batch_size)
+    parts = (config.method.name, config.model, config.start, config.reference, config.peft, config.quantization)
+    return (*parts, config.training, config.data, config.evaluation.batch_size)
 
 
 def _too_many_workers(settings: StudySettings, machine: Machine, memory: Sequence[Need]) -> Sequence[str]:
@@ -191,8 +191,8 @@ class _Planned:
     config: RunConfig
     resources: Mapping[str, Scalar]
     fingerprint: str = ""
-    # The place among the planned of the run that must complete before this one may begin.
-    needs: int | None = None
+    # The places among the planned of the runs that must complete before this one may begin.
+    needs: Sequence[int] = ()
 
 
 def _misplaced(sweeps: Sequence[Sweep], *, allowed: bool) -> Iterable[str]:
@@ -228,24 +228,21 @@ def _composed(compose: Composer, parsed: Parsed, trials: Sequence[Trial], faults
 
 
 def _linked(planned: Sequence[_Planned], settings: StudySettings, faults: Faults) -> list[_Planned]:
-    """The runs with their references among each other settled, and with that their fingerprints."""
+    """The runs with what they are to each other settled, and with that their fingerprints."""
     found = lineage.links([lineage.Member(run.trial, run.config) for run in planned])
     linked = list(planned)
-    for place, link in found.items():
-        if link.fault:
-            faults.add(planned[place].trial, [link.fault])
-    sound = {place: link for place, link in found.items() if not link.fault}
+    for place, own in found.items():
+        faults.add(planned[place].trial, dict.fromkeys(link.fault for link in own.values() if link.fault))
+    sound = {place: own for place, own in found.items() if not any(link.fault for link in own.values())}
     for place in lineage.in_order(len(planned), sound):
-        run = linked[place]
-        needed = sound[place].needed if place in sound else None
-        if place in sound:
-            run = replace(
-                run,
-                needs=needed,
-                config=lineage.with_reference(run.config, None if needed is None else linked[needed].fingerprint),
-            )
-        linked[place] = replace(run, fingerprint=fingerprint(run.config, settings.launcher.target))
-    if any(run.needs is not None for run in linked) and settings.launcher_detaches:
+        run, own = linked[place], sound.get(place, {})
+        config = run.config
+        for role, link in own.items():
+            other = None if link.needed is None else linked[link.needed].fingerprint
+            config = lineage.settled(config, role, other)
+        run = replace(run, needs=lineage.needs(own), config=config)
+        linked[place] = replace(run, fingerprint=fingerprint(config, settings.launcher.target))
+    if any(run.needs for run in linked) and settings.launcher_detaches:
         faults.add(
             NO_TRIAL,
             [
@@ -295,7 +292,7 @@ def _inspect(planned: Sequence[_Planned], cache_dir: Path, faults: Faults) -> _F
             faults.add_all((run.trial for run in runs), error.faults)
     for runs in _grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
-    for runs in _grouped(planned, lambda c: (c.model, c.reference, getattr(c.method, "reward_model", None))):
+    for runs in _grouped(planned, lambda c: (c.model, c.start, c.peft, c.reference, _rated_by(c))):
         faults.add_all((run.trial for run in runs), missing(runs[0].config, cache_dir))
     return _Found(reports, by_run)
 
@@ -314,6 +311,10 @@ def _grouped(planned: Sequence[_Planned], key: Callable[[RunConfig], object]) ->
     for run in planned:
         groups.setdefault(repr(key(run.config)), []).append(run)
     return groups.values()
+
+
+def _rated_by(config: RunConfig) -> str | None:
+    return getattr(config.method, "reward_model", None)
 
 
 def _batch(config: RunConfig) -> int:
@@ -394,7 +395,7 @@ def _spec(run: _Planned, study: str, folder: StudyFolder, cache_dir: Path) -> Ru
 
 def _with_needs(planned: Sequence[_Planned], specs: Sequence[RunSpec]) -> list[RunSpec]:
     return [
-        spec if run.needs is None else replace(spec, needs=(specs[run.needs].run_id,))
+        replace(spec, needs=tuple(specs[place].run_id for place in run.needs))
         for run, spec in zip(planned, specs, strict=True)
     ]
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from orchestrator import forecast
+from orchestrator import forecast, lineage
 from orchestrator.exit_codes import COMPLETED, UNFIT
 from orchestrator.launchers import choose, cluster
 from orchestrator.plan import Plan
@@ -25,13 +25,16 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     """Tell what would be done; returns the exit code, UNFIT where that would be refused."""
     done = StudyFolder(plan.root).results(plan.runs)
     table = RichTable(box=None, pad_edge=False)
-    for heading in ("trial", *plan.space, "seeds", "done"):
+    others = {"starts from": lineage.named_by(plan.runs, "start"), "held to": lineage.named_by(plan.runs, "reference")}
+    others = {heading: named for heading, named in others.items() if named}
+    for heading in ("trial", *plan.space, *others, "seeds", "done"):
         table.add_column(escape(heading), no_wrap=True)
     for number, runs in by_trial(plan.runs).items():
         complete = sum(done[run.run_id].status == "completed" for run in runs if run.run_id in done)
         values = (escape(one_line(str(plan.trials[number].params[key]))) for key in plan.space)
         seeds = one_line(", ".join(str(run.seed) for run in runs), limit=40)
-        table.add_row(str(number), *values, seeds, f"{complete}/{len(runs)}")
+        named = (_trial(by_run.get(runs[0].run_id)) for by_run in others.values())
+        table.add_row(str(number), *values, *named, seeds, f"{complete}/{len(runs)}")
     console.print(table)
     distinct = len({run.fingerprint for run in plan.runs})
     less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
@@ -41,7 +44,9 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
         tell(console, f"all: {', '.join(common)}")
     waiting = sum(bool(run.needs) for run in plan.runs)
     if waiting:
-        tell(console, f"{count(waiting, 'run')} of them after others of the study, which are their references")
+        tell(
+            console, f"{count(waiting, 'run')} of them after others of the study, which they start from or are held to"
+        )
     for step in plan.steps:
         sharing = sum(step.run_id in run.after for run in plan.runs)
         tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")
@@ -60,6 +65,11 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     for fault in plan.unfit:
         tell(console, fault, style="red")
     return UNFIT if plan.unfit else COMPLETED
+
+
+def _trial(other: RunSpec | None) -> str:
+    """Of the run that has a role for those of a row, which is each seed's own."""
+    return "" if other is None else f"trial {other.trial}"
 
 
 def _say_what_runs_take(plan: Plan, console: Console) -> None:
@@ -102,6 +112,9 @@ def _training(plan: Plan) -> Iterator[str]:
         for t in (run.config["training"],)
     }
     yield from sorted(ways)[:5]
+    starts = [run.config["start"] for run in plan.runs]
+    paths = dict.fromkeys(start["path"] for start in starts if start["kind"] in ("adapter", "checkpoint"))
+    yield from (f"start: {one_line(path)}" for path in paths)
 
 
 def _rows_a_step(run: RunSpec) -> str:

@@ -259,8 +259,8 @@ class Study:
         return True
 
     def _give_up(self, spec: RunSpec, needed: RunResult) -> None:
-        """A run whose reference did not come about."""
-        error = f"not started: its reference, {needed.run_id}, {needed.status}"
+        """A run that lacks what it was to begin at, or to be held to."""
+        error = f"not started: {needed.run_id}, which it needs, {needed.status}"
         result = RunResult(spec.run_id, "failed", spec.params, error=error, cause="error")
         with contextlib.suppress(OSError):
             result.write(spec.folder)

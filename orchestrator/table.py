@@ -18,6 +18,7 @@ from rich.cells import cell_len
 from rich.markup import escape
 from rich.table import Table as RichTable
 
+from orchestrator import lineage
 from orchestrator.objective import Objective
 from orchestrator.published import NOTHING, Published, measured, setting
 from orchestrator.store import StudyFolder
@@ -67,10 +68,12 @@ class Table:
     best: float | None
     # Where published numbers stand.
     sources: Sequence[str] = ()
-    # Kinds of reference among the runs.
+    # What the runs are measured beside, where that is not the same for all.
     references: Sequence[str] = ()
     # What all runs have in common, as "method=dpo".
     common: Sequence[str] = ()
+    # Which trials begin at what another one has trained, by their numbers.
+    starts: Mapping[int, int] = field(default_factory=dict)
 
     def is_best(self, row: Row) -> bool:
         """Whether the row has the best objective; several may."""
@@ -169,7 +172,8 @@ class Table:
             f"{spread}{held}".rstrip("; ") or "nothing measured yet",
             *([f"* best: {better} {self.objective.metric}"] if len(self.rows) > 1 else []),
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
-            *(_mixed(self.references) if len(self.references) > 1 else []),
+            *(_mixed(self.references) if self.references else []),
+            *(f"{_trials(own)} from trial {first}" for first, own in _by_start(self.starts).items()),
             *([f"published, not measured here: {'; '.join(self.sources)}"] if self.sources else []),
         ]
 
@@ -182,6 +186,17 @@ def _mixed(references: Sequence[str]) -> list[str]:
         f"references differ ({', '.join(references)}): Δ, margin and reward acc are each run's beside its own; "
         "compare by policy acc"
     ]
+
+
+def _by_start(starts: Mapping[int, int]) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for number, first in starts.items():
+        found.setdefault(first, []).append(number)
+    return found
+
+
+def _trials(numbers: Sequence[int]) -> str:
+    return f"trial {numbers[0]} starts" if len(numbers) == 1 else f"trials {', '.join(map(str, numbers))} start"
 
 
 def make_table(
@@ -207,11 +222,12 @@ def make_table(
     ]
     columns = _columns([*metrics, *measured(beside.series.values())], objective, beside.series)
     best = objective.best(row.objective for row in rows)
-    references = sorted(
-        {runs[0].config["reference"]["kind"] for runs in specs.values() if "reference" in runs[0].config}
-    )
-    configs = [run.config for runs in specs.values() for run in runs]
-    return Table(swept, rows, objective, columns, best, beside.sources, references, in_common(configs, swept))
+    references = {_reference(runs[0].config) for runs in specs.values() if "reference" in runs[0].config}
+    told = sorted({kind for kind, _ in references}) if len(references) > 1 else []
+    begun = lineage.named_by([run for runs in specs.values() for run in runs], "start")
+    starts = {number: begun[runs[0].run_id].trial for number, runs in specs.items() if runs[0].run_id in begun}
+    common = in_common([run.config for runs in specs.values() for run in runs], swept)
+    return Table(swept, rows, objective, columns, best, beside.sources, told, common, starts)
 
 
 def in_common(configs: Sequence[Mapping[str, Any]], swept: Collection[str]) -> list[str]:
@@ -222,6 +238,14 @@ def in_common(configs: Sequence[Mapping[str, Any]], swept: Collection[str]) -> l
         if len(found) == 1 and key not in swept and found != {"None"}:
             told.append(f"{key}={one_line(found.pop())}")
     return told
+
+
+def _reference(config: Mapping[str, Any]) -> tuple[str, str]:
+    """What a run is measured beside, in words, and what tells it from another of the same words."""
+    kind, start = config["reference"]["kind"], config.get("start", {"kind": "base"})
+    if start["kind"] == "base" or kind not in ("self", "none", "moving"):
+        return kind, ""
+    return f"{kind} after start={start['kind']}", str(start.get("of") or start.get("path"))
 
 
 def _columns(first: Sequence[str], objective: Objective, series: Mapping[str, str]) -> list[Column]:

@@ -30,6 +30,13 @@ def newest_whole(root: Path) -> Path | None:
     return max(_whole(root), key=step, default=None)
 
 
+def newest(root: Path) -> Path | None:
+    """The whole checkpoint that training came furthest with: of several stages, one of the last that has some."""
+    by_stage = sorted(root.glob("stage-*"), key=_number, reverse=True)
+    found = (newest_whole(folder) for folder in [*by_stage, root])
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
 def step(checkpoint: Path) -> int:
     """Optimiser steps done in it."""
     return int(checkpoint.name.rpartition("-")[2])
@@ -80,6 +87,11 @@ def newest_ended(root: Path, stages: int) -> tuple[int, int]:
         if isinstance(noted, dict) and isinstance(noted.get("before"), int):
             return number, noted["before"]
     return 0, 0
+
+
+def _number(stage: Path) -> int:
+    number = stage.name.rpartition("-")[2]
+    return int(number) if number.isdecimal() else -1
 
 
 def _all(root: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from trainers.method_config import MethodSection
 from trainers.methods import METHODS
 from trainers.reference_config import Reference
 from trainers.sections import Count, Section, Share
+from trainers.start_config import BaseStart, Start
 
 # transformers' own list, written out so that a typo is told without importing torch.
 Optimizer = Literal[
@@ -102,6 +103,8 @@ class RunConfig(Section):
 
     method: MethodSection = Field(discriminator="name")
     model: Model
+    # Specs of studies older than this have none.
+    start: Start = Field(default=BaseStart(kind="base"), discriminator="kind")
     reference: Reference = Field(discriminator="kind")
     data: Toy | Jsonl | Unpaired | HubPairs | Orca | Bandit | OnePair = Field(discriminator="kind")
     quantization: NoQuantization | NF4 = Field(discriminator="kind")

@@ -15,6 +15,9 @@ from trainers.config import RunConfig
 from trainers.conflicts import conflicts
 from trainers.errors import InvalidInput
 
+# Hydra's sign for what the user must give.
+_MISSING = "???"
+
 
 def check(config: Mapping[str, Any]) -> RunConfig:
     """The config with types, or InvalidInput with every fault in it."""
@@ -32,11 +35,11 @@ def check(config: Mapping[str, Any]) -> RunConfig:
 
 
 def _missing(config: Mapping[str, Any], prefix: str = "") -> Iterable[str]:
-    """Keys that a config file left open with ???, Hydra's sign for what the user must give."""
+    """Keys that a config file left open."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _missing(value, f"{prefix}{key}.")
-        elif value == "???":
+        elif value == _MISSING:
             yield f"{prefix}{key}"
 
 
@@ -80,6 +83,8 @@ def describe(error: ValidationError, config: Mapping[str, Any]) -> list[str]:
     for item in error.errors():
         path = _path(item["loc"], config)
         key, given = ".".join(path), item["input"]
+        if given == _MISSING:  # told of as such
+            continue
         if item["type"] == "extra_forbidden":
             told = unknown_key(key, _siblings(config, path))
         elif item["type"] == "missing":

@@ -45,6 +45,8 @@ def conflicts(config: RunConfig) -> Iterable[str]:
         )
     if method.data_format == "comparisons" and config.reference.kind not in ("self", "none"):
         yield f"method={method.name} trains no policy, and compares with no reference: leave reference=self"
+    if method.data_format == "comparisons" and config.start.kind != "base":
+        yield f"method={method.name} trains no policy, and begins at no other run's: leave start=base"
     yield from _unrewarded(config)
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":

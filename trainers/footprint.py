@@ -11,18 +11,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from trainers import activations, hub, reference_kinds, toys
+from trainers import activations, reference_kinds, start_kinds
 from trainers.activations import Step
-from trainers.chat_templates import TEMPLATES
+from trainers.at_hand import missing
 from trainers.config import NF4, LoRA, RunConfig
-from trainers.errors import InvalidInput, NotAtHand
+from trainers.errors import InvalidInput
 from trainers.machine import Machine
 from trainers.methods import METHODS
 from trainers.parameters import Shape, config_at, shape, typical
-from trainers.paths import local_path
-from trainers.spec import RunFolder
+from trainers.reference_config import RunReference
 
-__all__ = ["Estimate", "Machine", "check_model", "estimate", "shape_of", "step_of", "too_large"]
+__all__ = ["Estimate", "Machine", "check_model", "estimate", "missing", "shape_of", "step_of", "too_large"]
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # NF4 stores 4 bits a weight and a scale for each block of 64: 32 bits, or 8 where the scales are quantised in turn, in
@@ -125,38 +124,6 @@ def check_model(config: RunConfig, machine: Machine, cache_dir: Path) -> list[st
     return [*missing(config, cache_dir), *too_large(config, machine)]
 
 
-def missing(config: RunConfig, cache_dir: Path) -> list[str]:  # noqa: ARG001
-    """Faults of what the run's model and reference are read from. Asks the hub as `check_model` does."""
-    model = config.model
-    faults = [*_missing_file("model.chat_template", model.chat_template)]
-    faults += _missing("model.path", model.path, model.revision)
-    if model.tokenizer is not None:
-        faults += _missing("model.tokenizer", model.tokenizer, None, file="tokenizer_config.json")
-    reward_model = getattr(config.method, "reward_model", None)
-    if reward_model is not None and not reward_model.startswith("builtin:"):
-        faults += _no_reward_model(reward_model)
-    return faults + _missing_references(config)
-
-
-def _no_reward_model(path: str) -> list[str]:
-    """Faults of a path that holds none, with the one beside it that may be meant."""
-    folder = local_path(path)
-    try:
-        adapter = json.loads((folder / "adapter_config.json").read_bytes())
-    except (OSError, ValueError):
-        run = RunFolder(folder)
-        within = next((at for at in (run.adapter, run.model) if at.is_dir()), None)
-        if within is not None and run.spec.is_file():
-            return [f"method.reward_model={path}: that is a run's folder: give what it trained, {within}"]
-        return _missing("method.reward_model", path, None)
-    if adapter.get("task_type") == "SEQ_CLS":
-        return []
-    return [
-        f"method.reward_model={path}: an adapter of a model that writes ({adapter.get('task_type')}), not of one that "
-        "rates: give a sequence-classification model, as method=reward trains"
-    ]
-
-
 def too_large(config: RunConfig, machine: Machine, longest: int | None = None) -> list[str]:
     """A sentence where the run does not fit, with what would. `longest` is as in `estimate`."""
     needed = estimate(config, machine, longest)
@@ -187,6 +154,9 @@ def estimate(config: RunConfig, machine: Machine | None = None, longest: int | N
     trained, each = _trained(config, model, parameters), _trained_bytes(config, gpu=gpu)
     scored = Step(**{**vars(step), "sequences": 2 * config.evaluation.batch_size})
     adapter = trained * each if isinstance(config.peft, LoRA) else 0
+    frozen = start_kinds.adapter_bytes(config)
+    # Of a run that is yet to come, it is taken to be like this one's; merged, it is gone before training begins.
+    adapter += (adapter if frozen is None else frozen) if isinstance(config.peft, LoRA) else 0
     return Estimate(
         parameters=parameters,
         trained=trained,
@@ -262,53 +232,6 @@ def quantised(config: RunConfig) -> bool:
 def gb(size: float) -> str:
     """Bytes for people: 7200000000 -> "7.2 GB"."""
     return f"{size / 1e9:.0f} GB" if size >= 10e9 else f"{size / 1e9:.1f} GB"
-
-
-def _missing_file(setting: str, path: str | None) -> list[str]:
-    if path is None or path in TEMPLATES or local_path(path).is_file():
-        return []
-    return [f"{setting}={path}: there is no such file (from {Path.cwd()}), nor is it one of {', '.join(TEMPLATES)}"]
-
-
-def _missing_references(config: RunConfig) -> list[str]:
-    faults = reference_kinds.faults(config)
-    for part in [] if faults else reference_kinds.parts(config):
-        missing = [] if part.own else _missing(part.key, part.path, part.revision)
-        if part.adapter is not None:
-            missing = [f"the base model of the adapter {part.adapter} is not at hand: {fault}" for fault in missing]
-        faults += missing
-    return faults
-
-
-def _missing(setting: str, path: str, revision: str | None, file: str = "config.json") -> list[str]:
-    if path.startswith("builtin:"):
-        return _not_built_in(setting, path)
-    folder = local_path(path)
-    if folder.exists():
-        whole = (folder / file).is_file() or (folder / "config.json").is_file()
-        return [] if whole else [f"{setting}={path}: that is no folder with a {file}"]
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", path):
-        return [f"{setting}={path}: there is no such folder, and it is no hub id (owner/name)"]
-    reason = hub.missing("model", path, revision)
-    if reason is None:
-        return []
-    return [
-        NotAtHand(
-            f"{setting}={path}: neither a local folder nor in the hub's cache, and {reason}: "
-            f"download it where the hub can be reached (hf download {path}), and set HF_HOME to that cache "
-            f"or {setting}=FOLDER; model=tiny needs no download"
-        )
-    ]
-
-
-def _not_built_in(setting: str, path: str) -> list[str]:
-    if toys.is_toy(path):
-        try:
-            toys.actions(path)
-        except InvalidInput as error:
-            return list(error.faults)
-        return []
-    return [] if path == "builtin:tiny" else [f"{setting}={path}: not built in; there is builtin:tiny, {toys.FORMS}"]
 
 
 def _advice(config: RunConfig, machine: Machine, longest: int | None) -> str:
@@ -442,6 +365,8 @@ def _optimizer_bytes(config: RunConfig, model: Shape, trained: float, each: int)
 
 def _reference_bytes(config: RunConfig, model: Shape, parameters: float, *, gpu: bool) -> int:
     """Of the largest other model; the starting policy is scored before training, or is the policy without adapters."""
+    if isinstance(config.reference, RunReference) and config.reference.of != config.start.of:
+        return int(_weight_bytes(config, model, parameters, gpu=gpu))
     try:
         others = [part for part in reference_kinds.parts(config) if not reference_kinds.serves(config, part)]
     except InvalidInput:  # told by `missing`

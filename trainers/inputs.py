@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from trainers import reference_kinds
+from trainers import reference_kinds, start_kinds
 from trainers.config import RunConfig
 from trainers.data_config import HubPairs, Orca
 from trainers.data_sets import local_files
@@ -50,6 +50,9 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """What makes the run the run it is: its config without tracking and labels, its local inputs by their content."""
     values = config.model_dump(by_alias=True, exclude={"tracking": True, "model": {"name", "parameters_b"}})
     values["reference"] = reference_kinds.used(config)
+    # Left out where it is the model's own weights: runs of studies older than this are what they were.
+    start = start_kinds.used(config)
+    values = {key: value for key, value in values.items() if key != "start"} | ({"start": start} if start else {})
     for key, digest in digests(config).items():
         section, name = key.split(".")
         values[section][name] = digest
@@ -80,6 +83,7 @@ def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:
         path = _here(value) if isinstance(value, str) else None
         if path is not None:
             yield f"{section}.{name}", path
+    yield from start_kinds.folders(config).items()
     yield from reference_kinds.folders(config).items()
 
 

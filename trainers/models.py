@@ -20,10 +20,11 @@ from transformers import (
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 from trl.trainer.utils import disable_dropout_in_model
 
-from trainers import chat_templates, toys, world
+from trainers import chat_templates, start_kinds, toys, world
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput
 from trainers.paths import local_path
+from trainers.stacked import StackedPolicy, merged
 
 Precision = Literal["fp32", "bf16", "fp16"]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,29 +77,34 @@ class Policy:
 def load_policy(config: RunConfig, cache_dir: Path, task: Task = WRITING) -> Policy:
     """The policy before its first step; the adapter's random start depends on `config.seed` alone.
 
-    Raises InvalidInput for what cannot work on this machine, OSError where the weights are not found.
+    `config.start` must name folders where it names anything (`trainers.needed_runs`). Raises InvalidInput for what
+    cannot work on this machine or does not fit the model, OSError where the weights are not found.
     """
     precision = resolve_precision(config)
     set_seed(config.seed)
-    model = load_base(config, config.model.path, config.model.revision, cache_dir, task)
+    begins = start_kinds.weights(config)
+    model = load_base(config, begins.path, begins.revision, cache_dir, task)
     if config.peft.kind == "lora":
         # Again, for what loading may have drawn.
         set_seed(config.seed)
         # Not peft's prepare_model_for_kbit_training: it turns embeddings and head to fp32, gigabytes for a vocabulary
         # of 128k. What else it does, freezing and gradients for checkpointing, get_peft_model and the trainers do.
-        model = get_peft_model(
-            model,
-            LoraConfig(
-                r=config.peft.r,
-                lora_alpha=config.peft.alpha,
-                lora_dropout=config.peft.dropout,
-                target_modules=config.peft.target_modules,
-                use_dora=config.peft.use_dora,
-                use_rslora=config.peft.use_rslora,
-                **task.adapter,
-            ),
+        adapter = LoraConfig(
+            r=config.peft.r,
+            lora_alpha=config.peft.alpha,
+            lora_dropout=config.peft.dropout,
+            target_modules=config.peft.target_modules,
+            use_dora=config.peft.use_dora,
+            use_rslora=config.peft.use_rslora,
+            **task.adapter,
         )
+        if begins.adapter is None:
+            model = get_peft_model(model, adapter)
+        else:
+            model = StackedPolicy(model, begins.adapter, adapter)
         model.create_or_update_model_card = _no_model_card
+    elif begins.adapter is not None:
+        model = merged(model, begins.adapter)
     return Policy(model, load_tokenizer(config, cache_dir), precision, task)
 
 

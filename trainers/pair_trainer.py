@@ -118,6 +118,7 @@ class PairTrainer(PreparedTrainer, DPOTrainer):  # type: ignore[misc]
         metrics["num_tokens"] = [self._total_train_tokens]
 
     def _save_files(self, folder: Path) -> None:
+        super()._save_files(folder)
         if self._moving is not None:
             self._moving.save(folder)
 

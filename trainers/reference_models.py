@@ -1,6 +1,7 @@
 """The models that a reference is made of: what decides their numbers, and how they are loaded when they are needed.
 
-A part of a reference that is the policy's own start costs nothing to load: it is the policy without its adapter.
+A part of a reference that is the policy's own start costs nothing to load: it is the policy without the adapter that it
+trains.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from trainers import models, reference_kinds, weights_digest
 from trainers.config import RunConfig
 from trainers.models import Policy
 from trainers.reference_kinds import Part
+from trainers.stacked import merged
 
 # Raise it when the scorer gives an answer of the same model another value than before.
 _SCORING = 1
@@ -105,6 +107,7 @@ class ReferenceModel:
             # Of the hub the commit, which names the content; of a folder the content itself, wherever it lies.
             "weights": self._weights(),
             "adapter": None if part.adapter is None else weights_digest.of_folder(part.adapter, self._cache_dir),
+            **({"merged": True} if part.merged else {}),
             # 4-bit weights are other weights; those stored so bring their own settings, which the content has.
             "quantization": "stored" if config.model.prequantized else config.quantization.model_dump(),
             # 16 bits round weights, and autocast what is computed with them.
@@ -151,7 +154,9 @@ class ReferenceModel:
     def _load(self) -> Any:
         part = self._part
         base = models.load_base(self._config, part.path, self._commit or part.revision, self._cache_dir)
-        return base if part.adapter is None else PeftModel.from_pretrained(base, str(part.adapter))
+        if part.adapter is None:
+            return base
+        return merged(base, part.adapter) if part.merged else PeftModel.from_pretrained(base, str(part.adapter))
 
     def _as_loaded(self, config: RunConfig) -> RunConfig:
         """The run's config as loading this model takes it: its own quantisation, on disk or asked for."""

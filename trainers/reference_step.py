@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from trainers import inputs, reference_kinds
+from trainers import inputs, reference_kinds, start_kinds
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
 from trainers.methods import METHODS
 from trainers.models import load_tokenizer, resolve_precision
+from trainers.needed_runs import settled
 from trainers.quiet import be_quiet
 from trainers.reference_models import Keeper, StandIn, Tally
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec, Status
@@ -91,28 +92,32 @@ def _fill(group: Sequence[tuple[RunConfig, RunSpec]], tallies: dict[str, Tally],
 
 
 def _checked(specs: Sequence[RunSpec], told: Callable[[str], None]) -> list[tuple[RunConfig, RunSpec]]:
-    """Configs with their specs, without the runs whose reference is a run that has not come to its end."""
+    """Configs with their specs, without those that need a run that has not come to its end."""
     checked: list[tuple[RunConfig, RunSpec]] = []
     faults: dict[str, None] = {}
     for spec in specs:
         try:
             config = check(spec.config)
-            faults |= dict.fromkeys([*inputs.changed(config, spec.inputs), *reference_kinds.faults(config)])
+            faults |= dict.fromkeys([*inputs.changed(config, spec.inputs), *_faults(config)])
         except InvalidInput as error:
             faults |= dict.fromkeys(error.faults)
             continue
         try:
-            checked.append((reference_kinds.settled(config, spec), spec))
+            checked.append((settled(config, spec), spec))
         except InvalidInput as error:
-            told(f"{spec.run_id}: left out, its reference is not there yet ({'; '.join(error.faults)})")
+            told(f"{spec.run_id}: left out, what it needs is not there yet ({'; '.join(error.faults)})")
     if faults:
         raise InvalidInput(list(faults))
     return checked
 
 
+def _faults(config: RunConfig) -> list[str]:
+    return start_kinds.faults(config) or reference_kinds.faults(config)
+
+
 def _needs(config: RunConfig, spec: RunSpec) -> str:
     """Equal for runs whose pairs and references are the same: strengths, adapters and optimisers do not count."""
-    sections = {"model", "reference", "data", "quantization", "evaluation"}
+    sections = {"model", "start", "reference", "data", "quantization", "evaluation"}
     method, training = METHODS[config.method.name], config.training
     # Methods that make other pairs of them may draw by the seed.
     drawn = () if method.data_format in ("pairs", "demonstrations") else (method.name, config.seed)
@@ -125,8 +130,15 @@ def _by_reference(runs: Sequence[tuple[RunConfig, RunSpec]]) -> list[list[tuple[
     """Those of one reference together, so that its model is loaded once."""
     groups: dict[str, list[tuple[RunConfig, RunSpec]]] = {}
     for config, spec in runs:
-        kept = (config.reference, config.model, config.quantization, config.training.precision, config.peft.kind)
-        groups.setdefault(repr(kept), []).append((config, spec))
+        kept = (
+            config.reference,
+            config.start,
+            config.model,
+            config.quantization,
+            config.training.precision,
+            config.peft.kind,
+        )
+        groups.setdefault(repr((kept, config.peft.kind)), []).append((config, spec))
     return list(groups.values())
 
 

@@ -21,7 +21,6 @@ from trainers import (
     measures,
     models,
     outcome,
-    reference_kinds,
     reference_step,
     tracking,
 )
@@ -34,6 +33,7 @@ from trainers.evaluate import check_finite
 from trainers.measures import Prepared
 from trainers.methods import METHODS
 from trainers.models import load_policy
+from trainers.needed_runs import settled
 from trainers.progress import Progress
 from trainers.quiet import be_quiet
 from trainers.spec import Reporter, RunResult, RunSpec, Status
@@ -63,7 +63,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         config = check(spec.config)
         if faults := inputs.changed(config, spec.inputs):
             raise InvalidInput(faults)
-        config = reference_kinds.settled(config, spec)
+        config = settled(config, spec)
         _check_shares(config, world)
         if world.shared:
             _build_world(config, spec.cache_dir)

@@ -14,6 +14,7 @@ from datasets import Dataset
 from trainers import checkpoints
 from trainers.distributed import ALONE, World
 from trainers.errors import NonFiniteLoss
+from trainers.stacked import StackedPolicy
 
 Row = dict[str, Any]
 
@@ -75,6 +76,17 @@ class OurTrainer:
 
     def _save_files(self, folder: Path) -> None:
         """What a trainer has to keep besides. Raises OSError."""
+        model = self.model  # type: ignore[attr-defined]
+        if isinstance(model, StackedPolicy):
+            model.save_trained(folder)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        own = self.model  # type: ignore[attr-defined]
+        if isinstance(own, StackedPolicy):
+            # In the checkpoint the frozen adapter is one with it.
+            own.load_trained(Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
     def save_now(self) -> None:
         """A checkpoint of this moment, training being over."""

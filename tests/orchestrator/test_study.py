@@ -130,7 +130,7 @@ def test_a_run_whose_needed_one_fails_is_not_started(folder: StudyFolder):
     made, _ = study(folder, [first, needing(second, first), third], launcher)
     made.carry_out()
     assert second.run_id not in launcher.submitted
-    assert made.results[second.run_id].error == f"not started: its reference, {first.run_id}, failed"
+    assert made.results[second.run_id].error == f"not started: {first.run_id}, which it needs, failed"
     assert RunResult.read(second.folder) == made.results[second.run_id]
 
 

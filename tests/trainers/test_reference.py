@@ -650,7 +650,7 @@ def test_a_run_held_to_another_of_its_study_is_prepared_once_that_one_has_ended(
     dpo = replace(dpo, needs=(sft.run_dir.name,))
     said: list[str] = []
     assert prepare([dpo], said.append) == []
-    assert "left out, its reference is not there yet" in said[0]
+    assert "left out, what it needs is not there yet" in said[0]
     adapter = adapter_of(here.base, here.config(), sft.folder.adapter)
     (tally,) = prepare([dpo], said.append)
     assert (tally.model, tally.computed) == (f"{here.base} with {adapter}", 24)
