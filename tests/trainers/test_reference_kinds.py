@@ -1,6 +1,7 @@
 """What a reference is made of is known when a study is planned, and what is wrong with it told then, all at once."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,26 @@ def test_of_a_run_that_has_not_ended_the_newest_whole_checkpoint_is_taken(tmp_pa
         (tmp_path / "run" / "checkpoints" / f"checkpoint-{step}" / "WHOLE").touch()
     found = only("reference=checkpoint", f"reference.path={tmp_path / 'run'}").adapter
     assert found == tmp_path / "run" / "checkpoints" / "checkpoint-10"
+
+
+def test_of_a_run_in_stages_the_newest_checkpoint_of_the_last_stage_is_taken(tmp_path: Path) -> None:
+    """Steps are counted in each stage anew, and a stage that has just begun has none."""
+    run = run_of(tmp_path / "run", "builtin:tiny")
+    shutil.rmtree(run / "adapter")
+    checkpoints = run / "checkpoints"
+    for stage, step in ((2, 50), (10, 5), (10, 7)):
+        adapter(checkpoints / f"stage-{stage}" / f"checkpoint-{step}", "/where/it/was/then")
+    for at in ("stage-2/checkpoint-50", "stage-10/checkpoint-5"):
+        (checkpoints / at / "WHOLE").touch()
+    (checkpoints / "stage-11").mkdir()
+    for path, found in [
+        (run, "stage-10/checkpoint-5"),
+        (checkpoints, "stage-10/checkpoint-5"),
+        (checkpoints / "stage-2", "stage-2/checkpoint-50"),
+        (checkpoints / "stage-2" / "checkpoint-50", "stage-2/checkpoint-50"),
+    ]:
+        part = only("reference=checkpoint", f"reference.path={path}")
+        assert (part.adapter, part.path) == (checkpoints / found, "builtin:tiny")
 
 
 def test_which_checkpoint_it_is_is_settled_when_the_run_is_planned(tmp_path: Path) -> None:

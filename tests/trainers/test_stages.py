@@ -208,3 +208,20 @@ def test_no_checkpoints_are_left_of_any_stage(tmp_path: Path, cache_dir: Path) -
 def test_fewer_pairs_than_stages_fail_the_run_with_that_sentence(tmp_path: Path, cache_dir: Path) -> None:
     result = run(tmp_path, cache_dir, method=method("sdpo", stages=40))
     assert result.error == "InvalidInput: method.stages=40: there are 32 training pairs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_a_later_stages_checkpoint_serves_other_runs(tmp_path: Path, cache_dir: Path, peft: str) -> None:
+    """As a reference, and to begin at: beside itself it has not moved."""
+    own: dict[str, Any] = {} if peft == "lora" else {"peft": {"kind": "none"}}
+    assert run(tmp_path / "sdpo", cache_dir, Recorder(stop_at=5), training__learning_rate=1e-2, **own).steps == 5
+    at = tmp_path / "sdpo" / "checkpoints" / "stage-1" / "checkpoint-2"
+    # A spec tells whose adapter it is; the folder of the run stands for its newest checkpoint.
+    run_spec(tmp_path / "sdpo", cache_dir, run_config("sdpo", **own)).write()
+    there = {"kind": "checkpoint", "path": str(at)}
+    still = {"training__learning_rate": 1e-12, "training__max_steps": 3, **own}
+    moved = run(tmp_path / "beside", cache_dir, reference={**there, "path": str(tmp_path / "sdpo")}, **still)
+    itself = run(tmp_path / "itself", cache_dir, reference=there, start=there, **still)
+    assert abs(moved.metrics["eval/chosen_logratio"] or 0.0) > 0.02
+    assert itself.metrics["eval/chosen_logratio"] == pytest.approx(0, abs=1e-4)
