@@ -24,6 +24,7 @@ import httpx2
 from trainers.data import Text
 from trainers.errors import TrainersError
 from trainers.files import read_json, write_json
+from trainers.judge_bill import Bill
 from trainers.method_config import Judge as Settings
 from trainers.samples import Asked, Label, Sample
 
@@ -63,22 +64,27 @@ class _Ended(Exception):
 
 @dataclass(frozen=True)
 class _Reply:
-    """What was said to one question; tokens are 0 where it was found on disk."""
+    """What was said to one question, and how many tokens were read and written for it."""
 
     verdict: Verdict | None
     tokens_in: int = 0
     tokens_out: int = 0
-    asked: bool = False
 
 
 class Judge:
     """Asks the endpoint that the method's settings name."""
 
     def __init__(
-        self, settings: Settings, cache: Path, heed: Callable[[], None] = lambda: None, pause_s: float = 1.0
+        self,
+        settings: Settings,
+        cache: Path,
+        bill: Bill,
+        heed: Callable[[], None] = lambda: None,
+        pause_s: float = 1.0,
     ) -> None:
         """`cache` is the folder of what was said before; `pause_s` the first pause before another try."""
-        self._settings, self._cache, self._heed, self._pause_s = settings, cache, heed, pause_s
+        self._settings, self._cache, self._bill = settings, cache, bill
+        self._heed, self._pause_s = heed, pause_s
 
     def label(self, asked: Sequence[Asked], answers: Sequence[Sequence[Sample]]) -> list[Label]:
         """The share of wins of each of two answers to a prompt: [1, 0], [0.75, 0.25], [0.5, 0.5] and so on.
@@ -96,12 +102,7 @@ class Judge:
     def _label(self, forth: _Reply, back: _Reply) -> Label:
         wins = (_WINS[forth.verdict] + 1.0 - _WINS[back.verdict]) / 2
         both = (forth, back)
-        tokens_in, tokens_out = sum(reply.tokens_in for reply in both), sum(reply.tokens_out for reply in both)
         notes = {
-            "judge_requests": float(sum(reply.asked for reply in both)),
-            "judge_tokens_in": float(tokens_in),
-            "judge_tokens_out": float(tokens_out),
-            "judge_cost_usd": (tokens_in * self._settings.price_in + tokens_out * self._settings.price_out) / 1e6,
             "judge_unreadable": float(sum(reply.verdict is None for reply in both)),
             "judge_by_place": float(forth.verdict == back.verdict and forth.verdict in ("A", "B")),
         }
@@ -153,6 +154,8 @@ class Judge:
             # Nobody else need begin.
             ended.set()
             raise
+        # Before it is kept: should the run be killed in between, it is asked and paid for a second time indeed.
+        self._bill.add(reply.tokens_in, reply.tokens_out)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_json(kept, {"verdict": reply.verdict, "tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out})
         return reply
@@ -235,7 +238,6 @@ def _read(reply: Any) -> _Reply:
         verdict(said if isinstance(said, str) else ""),
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
-        asked=True,
     )
 
 

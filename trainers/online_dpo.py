@@ -1,19 +1,26 @@
 """Online DPO in rounds: two answers of the policy as it is, one preferred by a reward model or a judge; 2402.04792.
 
-round 0: sample, label, train -> round 1: sample from what came of it, ... ; the reference stays where it was
+round 0: sample, label, train -> round 1: sample from what came of it, ... ; the reference stays where it was. A round
+in which no answer was preferred to another trains nothing.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.judge import Judge
+from trainers.judge_bill import Bill
 from trainers.method_config import DPO, OnlineDPO
 from trainers.reward_model import load_reward
-from trainers.rounds import heeding_alone, pair_of, prompts_of_round, rated_by, reward_mean, sampler, some
-from trainers.samples import Group, Labeller
+from trainers.rounds import heeding_alone, pair_of, prompts_of_round, rated_by, reward_mean, sampler
+from trainers.samples import Asked, Group, Labeller, SampleFile
 from trainers.stage import Maker, Materials, Stage
+
+# What has been spent by this run so far, by the names of metrics.
+Spent = Callable[[], dict[str, float]]
 
 
 def stages(materials: Materials) -> list[Maker]:
@@ -24,28 +31,52 @@ def stages(materials: Materials) -> list[Maker]:
     """
     method = materials.config.method
     assert isinstance(method, OnlineDPO)
-    label = _labeller(materials, method)
-    return [partial(_stage, materials, method, label, number) for number in range(method.rounds)]
+    label, spent = _labeller(materials, method)
+    return [partial(_stage, materials, method, label, spent, number) for number in range(method.rounds)]
 
 
-def _labeller(materials: Materials, method: OnlineDPO) -> Labeller:
+def _labeller(materials: Materials, method: OnlineDPO) -> tuple[Labeller, Spent]:
     heed = heeding_alone(materials)
     if method.reward_model is None:
-        return Judge(method.judge, materials.cache_dir / "judge", heed).label
-    return rated_by(
-        load_reward(method.reward_model, materials.policy, materials.cache_dir, method.sampling_batch), heed
-    )
+        settings, bill = method.judge, Bill(materials.folder.judge_bill)
+        judge = Judge(settings, materials.cache_dir / "judge", bill, heed)
+        return judge.label, lambda: bill.totals(settings.price_in, settings.price_out)
+    reward = load_reward(method.reward_model, materials.policy, materials.cache_dir, method.sampling_batch)
+    return rated_by(reward, heed), dict
 
 
-def _stage(materials: Materials, method: OnlineDPO, label: Labeller, number: int) -> Stage:
+def _stage(materials: Materials, method: OnlineDPO, label: Labeller, spent: Spent, number: int) -> Stage:
     materials.begin("sampling")
-    prompts = prompts_of_round(materials.prompts, number, method.prompts_per_round, materials.config.seed)
-    groups = sampler(materials).groups(f"round-{number}", prompts, 2, label, salt=number)
-    pairs = some(preferred(groups), f"no answer was preferred to another in round {number}: raise method.temperature")
+    groups = sampler(materials).groups(f"round-{number}", _prompts(materials, method, number), 2, label, salt=number)
+    pairs = preferred(groups)
+    own = {"train/ties": float(len(groups) - len(pairs)), "train/made_pairs": float(len(pairs))}
+    if method.reward_model is not None:  # a judge's would be one half for ever
+        own["train/reward_mean"] = reward_mean(groups)
+    found = {**own, **_so_far(materials, method, spent, number)}
+    if not pairs:
+        nothing = f"in none of {method.rounds} rounds was an answer preferred to another: raise method.temperature"
+        return Stage(materials.config, metrics=found, nothing=nothing)
     materials.begin("scoring")
-    return Stage(
-        _trains(materials.config, method), pairs, materials.score_reference(pairs), metrics=_metrics(groups, pairs)
-    )
+    return Stage(_trains(materials.config, method), pairs, materials.score_reference(pairs), metrics=found)
+
+
+def _prompts(materials: Materials, method: OnlineDPO, number: int) -> Mapping[int, Asked]:
+    return prompts_of_round(materials.prompts, number, method.prompts_per_round, materials.config.seed)
+
+
+def _so_far(materials: Materials, method: OnlineDPO, spent: Spent, number: int) -> dict[str, float]:
+    """What is counted through all rounds, from what is on disk: so an attempt that goes on counts on."""
+
+    def count() -> dict[str, float]:
+        file = SampleFile(materials.folder.samples)
+        rounds = [file.groups(f"round-{n}", _prompts(materials, method, n)).values() for n in range(number + 1)]
+        counts = Counter(spent())
+        for group in itertools.chain(*rounds):
+            counts.update(group.label.notes)
+        told = {f"train/{name}": value for name, value in counts.items()}
+        return {**told, "train/skipped_rounds": float(sum(not preferred(list(groups)) for groups in rounds))}
+
+    return materials.world.agreed(count() if materials.world.first else {})
 
 
 def preferred(groups: Sequence[Group]) -> list[TokenisedPair]:
@@ -56,16 +87,6 @@ def preferred(groups: Sequence[Group]) -> list[TokenisedPair]:
         if first != second and list(group.answers[0].ids) != list(group.answers[1].ids):
             pairs.append(pair_of(group, *((0, 1) if first > second else (1, 0))))
     return pairs
-
-
-def _metrics(groups: Sequence[Group], pairs: Sequence[TokenisedPair]) -> dict[str, float]:
-    """`train/reward_mean` of a judge would be one half for ever: it compares, and is not told of."""
-    noted: dict[str, float] = {}
-    for group in groups:
-        for name, value in group.label.notes.items():
-            noted[f"train/{name}"] = noted.get(f"train/{name}", 0.0) + value
-    own = noted or {"train/reward_mean": reward_mean(groups)}
-    return {**own, "train/ties": float(len(groups) - len(pairs))}
 
 
 def _trains(config: RunConfig, method: OnlineDPO) -> RunConfig:

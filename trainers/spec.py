@@ -120,6 +120,11 @@ class RunFolder:
         return EvaluationFolder(self.root / "evaluation")
 
     @property
+    def judge_bill(self) -> Path:
+        """JSON lines: what each reply of a judge took in tokens."""
+        return self.root / "judge.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -18,7 +18,8 @@ from trainers.weighed_trainer import WeighedAnswer
 class Stage:
     """Pairs, or answers, that are trained on together, and the run's config for them.
 
-    A method that makes its own data trains a stage with another one: the config then has that method's section.
+    A method that makes its own data trains a stage with another one: the config then has that method's section. A stage
+    of nothing is left out.
     """
 
     config: RunConfig
@@ -30,6 +31,8 @@ class Stage:
     afresh: bool = False
     # Told of before it is trained, such as the mean reward of the samples it is made of.
     metrics: Mapping[str, float] = field(default_factory=dict)
+    # Why there is nothing to train on, for a run in which no stage has something.
+    nothing: str = ""
 
     @property
     def size(self) -> int:

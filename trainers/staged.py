@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from trainers import checkpoints, trl_engine
 from trainers.data import TokenisedPair
-from trainers.errors import Stopped
+from trainers.errors import InvalidInput, Stopped
 from trainers.evaluate import Scores
 from trainers.measures import Measures, Prepared
 from trainers.methods import METHODS
-from trainers.progress import Watch
+from trainers.progress import Progress, Watch
 from trainers.reference import reference_scores
-from trainers.stage import Materials
+from trainers.stage import Materials, Stage
 from trainers.stages import stages
 from trainers.start import Start
 
@@ -21,19 +21,24 @@ def trained(run: Prepared, evaluation: Measures) -> trl_engine.Ended:
     """Train one stage after the other; steps are counted through.
 
     Of several stages an attempt takes up the last one that is over, and makes the next ones anew from what is on disk.
+    One of nothing is left out. Raises InvalidInput where all are.
     """
     progress, policy, root = run.progress, run.policy, run.spec.folder.checkpoints
     start = Start(policy.model) if METHODS[run.config.method.name].data_format == "prompts" else None
     makers = stages(_materials(run, evaluation, start))
     first, done = progress.world.agreed(checkpoints.newest_ended(root, len(makers)))
+    ended, nothing = None, ""
     for number in range(first, len(makers)):
         part = makers[number]()
+        if not part.size:
+            nothing = part.nothing
+            _tell(progress, part, done)
+            continue
         if start is not None and part.afresh:
             start.restore()
         own = trl_engine.total_steps(part.config, part.size)
         progress.begin("training", done + own * (len(makers) - number))
-        if part.metrics and progress.report(done, part.metrics):
-            raise Stopped
+        _tell(progress, part, done)
         ended = trl_engine.train(
             trl_engine.Training(
                 config=part.config,
@@ -56,7 +61,14 @@ def trained(run: Prepared, evaluation: Measures) -> trl_engine.Ended:
             ended.save()
             if progress.world.first:
                 checkpoints.end_stage(root, number, before)
+    if ended is None:
+        raise InvalidInput([f"there is nothing to train on: {nothing}"])
     return dataclasses.replace(ended, steps=done)
+
+
+def _tell(progress: Progress, part: Stage, done: int) -> None:
+    if part.metrics and progress.report(done, part.metrics):
+        raise Stopped
 
 
 def _materials(run: Prepared, evaluation: Measures, start: Start | None) -> Materials:

@@ -11,6 +11,7 @@ import pytest
 from tests.fakes.judge_server import JudgeServer, Said, Script, prefers_longer, question_of
 from trainers.errors import Stopped
 from trainers.judge import Judge, JudgeUnavailable, verdict
+from trainers.judge_bill import Bill
 from trainers.method_config import Judge as Settings
 from trainers.samples import Asked, Label, Sample
 
@@ -33,7 +34,7 @@ def settings(url: str, **changes: Any) -> Settings:
 
 
 def judge(server: JudgeServer, cache: Path, **changes: Any) -> Judge:
-    return Judge(settings(server.url, **changes), cache, pause_s=0.01)
+    return Judge(settings(server.url, **changes), cache, Bill(cache / "bill"), pause_s=0.01)
 
 
 def asked(*answers: tuple[str, str], question: str = "Why?") -> tuple[list[Asked], list[list[Sample]]]:
@@ -112,9 +113,42 @@ def test_what_was_said_is_not_asked_again_nor_paid_for(tmp_path: Path) -> None:
         again = judge(server, tmp_path).label(*asked(("one", "the other"), ("new", "the other")))
     assert len(server.requests) == 4
     assert again[0].rewards == first[0].rewards
-    assert first[0].notes["judge_cost_usd"] == pytest.approx((200 * 2 + 10 * 10) / 1e6)
-    assert (again[0].notes["judge_requests"], again[0].notes["judge_cost_usd"]) == (0.0, 0.0)
-    assert again[1].notes["judge_requests"] == 2.0
+    totals = Bill(tmp_path / "bill").totals(price_in=2.0, price_out=10.0)
+    assert totals == {
+        "judge_requests": 4.0,
+        "judge_tokens_in": 400.0,
+        "judge_tokens_out": 20.0,
+        "judge_cost_usd": pytest.approx((400 * 2 + 20 * 10) / 1e6),
+    }
+
+
+def test_a_question_that_comes_twice_is_on_the_bill_once(tmp_path: Path) -> None:
+    with JudgeServer() as server:
+        judge(server, tmp_path).label(*asked(("one", "the other"), ("one", "the other")))
+    assert Bill(tmp_path / "bill").totals(1.0, 1.0)["judge_requests"] == len(server.requests) == 2
+
+
+def test_a_bill_with_half_a_line_counts_the_whole_ones(tmp_path: Path) -> None:
+    """As an attempt leaves it that was killed; the next one writes on."""
+    bill = Bill(tmp_path / "bill")
+    bill.add(5, 1)
+    with (tmp_path / "bill").open("ab") as file:
+        file.write(b'\n{"tokens_in": 7')
+    Bill(tmp_path / "bill").add(6, 2)
+    assert bill.totals(0.0, 1.0) == {
+        "judge_requests": 2.0, "judge_tokens_in": 11.0, "judge_tokens_out": 3.0, "judge_cost_usd": 3e-6
+    }  # fmt: skip
+
+
+def test_what_was_paid_for_before_the_trouble_is_on_the_bill(tmp_path: Path) -> None:
+    count = itertools.count()
+
+    def script(body: dict[str, Any]) -> Said:
+        return prefers_longer(body) if next(count) < 3 else (400, {}, b"")
+
+    with pytest.raises(JudgeUnavailable):
+        labels(script, tmp_path, ("one", "the other"), ("two", "the other"), concurrency=1)
+    assert Bill(tmp_path / "bill").totals(1.0, 1.0)["judge_requests"] == 3
 
 
 def test_another_model_is_asked_anew(tmp_path: Path) -> None:
@@ -198,7 +232,7 @@ def test_what_was_said_before_the_trouble_is_kept(tmp_path: Path) -> None:
     with pytest.raises(JudgeUnavailable):
         labels(script, tmp_path, ("one", "the other"), ("two", "the other"), concurrency=1)
     with JudgeServer() as server:
-        moved = Judge(settings("http://127.0.0.1:1/v1"), tmp_path, pause_s=0.01)
+        moved = Judge(settings("http://127.0.0.1:1/v1"), tmp_path, Bill(tmp_path / "bill"), pause_s=0.01)
         assert len(list(tmp_path.rglob("*.json"))) == 3
         with pytest.raises(JudgeUnavailable):
             moved.label(*asked(("one", "the other")))
@@ -252,7 +286,7 @@ def test_a_stop_ends_the_asking_soon(tmp_path: Path) -> None:
 
     started = time.monotonic()
     with JudgeServer(lambda _: (429, {"Retry-After": "50"}, b"")) as server:
-        stopped = Judge(settings(server.url), tmp_path, heed)
+        stopped = Judge(settings(server.url), tmp_path, Bill(tmp_path / "bill"), heed)
         with pytest.raises(Stopped):
             stopped.label(*asked(*[(f"one {number}", "the other") for number in range(20)]))
     assert time.monotonic() - started < 5

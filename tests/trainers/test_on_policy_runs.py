@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.fakes.judge_server import JudgeServer, prefers_longer
+from tests.fakes.judge_server import JudgeServer, Script, prefers_longer, question_of
 from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from trainers import checkpoints
 from trainers.config_check import check
+from trainers.data import load_pairs
 from trainers.errors import InvalidInput
+from trainers.rounds import prompts_of_round
+from trainers.samples import Asked
 from trainers.spec import RunFolder, RunResult
 from trainers.train import train
 from trainers.world_text import OPENINGS
@@ -221,14 +224,91 @@ def test_a_judge_labels_the_rounds(tmp_path: Path, cache_dir: Path, monkeypatch:
         assert len(server.requests) == asked
     assert held_out(again) == held_out(result)
     assert "train/reward_mean" not in result.metrics
-    assert result.metrics["train/judge_requests"] == 20
-    assert result.metrics["train/judge_cost_usd"] == pytest.approx(20 * 100 / 1e6)
+    assert result.metrics["train/judge_requests"] == asked > 20
+    assert result.metrics["train/judge_cost_usd"] == pytest.approx(asked * 100 / 1e6)
     assert again.metrics["train/judge_cost_usd"] == 0
     for line in samples(tmp_path / "run")[:10]:
         longer = len(line["answers"][0]["text"]) - len(line["answers"][1]["text"])
         assert line["rewards"] == ([1.0, 0.0] if longer > 0 else [0.0, 1.0] if longer < 0 else [0.5, 0.5])
     files = [path for folder in (tmp_path / "run", cache / "judge") for path in folder.rglob("*") if path.is_file()]
     assert not [path for path in files if b"sk-never-written-anywhere" in path.read_bytes()]
+
+
+ROUNDS: dict[str, Any] = {"method__rounds": 4, "method__prompts_per_round": 4, "method__reward_model": None}
+
+
+def judged(server: JudgeServer) -> dict[str, Any]:
+    judge = {**method("online_dpo")["judge"], "base_url": server.url, "model": "judge-1", "concurrency": 1}
+    return {**ROUNDS, "method__judge": {**judge, "price_in": 1.0}}
+
+
+def cache_without_verdicts(folder: Path, cache_dir: Path) -> Path:
+    folder.mkdir()
+    (folder / "world").symlink_to(cache_dir / "world")
+    return folder
+
+
+def ties_in(cache_dir: Path, *rounds: int) -> Script:
+    """A judge that prefers no answer in these rounds; each of 16 prompts comes in one of four."""
+    asked = check(config("online_dpo", **{**ROUNDS, "method__reward_model": "builtin:gold"}))
+    pairs = load_pairs(asked.data, cache_dir).train
+    texts = dict.fromkeys(pair.prompt for pair in pairs)
+    prompts = [Asked([place], text) for place, text in enumerate(texts)]
+    tied = {prompt.text for number in rounds for prompt in prompts_of_round(prompts, number, 4, asked.seed).values()}
+    return lambda body: "tie" if question_of(body)["question"] in tied else prefers_longer(body)
+
+
+@pytest.mark.parametrize("skipped", [0, 1, 3])
+def test_a_round_in_which_all_are_ties_is_left_out(tmp_path: Path, cache_dir: Path, skipped: int) -> None:
+    reporter = Recorder()
+    with JudgeServer(ties_in(cache_dir, skipped)) as server:
+        result = run(
+            tmp_path / "run", cache_without_verdicts(tmp_path / "cache", cache_dir), reporter, **judged(server)
+        )
+    assert (result.status, result.error) == ("completed", None)
+    assert result.metrics["train/skipped_rounds"] == 1
+    made = [value for _, value in reporter.of("train/made_pairs")]
+    assert [number for number, value in enumerate(made) if value == 0] == [skipped]
+
+
+def test_a_run_in_which_nothing_was_preferred_says_so(tmp_path: Path, cache_dir: Path) -> None:
+    with JudgeServer(lambda _: "tie") as server:
+        result = run(tmp_path / "run", cache_without_verdicts(tmp_path / "cache", cache_dir), **judged(server))
+    assert result.status == "failed"
+    assert result.error == (
+        "InvalidInput: there is nothing to train on: in none of 4 rounds was an answer preferred to another: "
+        "raise method.temperature"
+    )
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_run_that_goes_on_after_a_round_that_was_left_out_ends_the_same(
+    tmp_path: Path, cache_dir: Path, at: int
+) -> None:
+    with JudgeServer(ties_in(cache_dir, 1)) as server:
+        cache = cache_without_verdicts(tmp_path / "cache", cache_dir)
+        whole = run(tmp_path / "whole", cache, **judged(server))
+        stopped = run(tmp_path / "parts", cache, Recorder(stop_at=at), **judged(server))
+        assert (stopped.status, stopped.steps) == ("cancelled", at)
+        parts = run(tmp_path / "parts", cache, **judged(server))
+    assert (parts.status, parts.steps, whole.steps) == ("completed", 3, 3)
+    assert held_out(parts) == pytest.approx(held_out(whole), abs=1e-5)
+    assert parts.metrics["train/skipped_rounds"] == 1
+
+
+@pytest.mark.parametrize("answers", [1, 3])
+def test_what_a_judge_costs_is_counted_through_all_attempts(tmp_path: Path, cache_dir: Path, answers: int) -> None:
+    """Also of replies that came just before the run was stopped, and label nothing yet."""
+    with JudgeServer() as server:
+        cache = cache_without_verdicts(tmp_path / "cache", cache_dir)
+        changes = {**judged(server), "method__sampling_batch": 4}
+        stopping = Recorder(stop_in="sampling", after_asking=answers)
+        assert run(tmp_path / "run", cache, stopping, **changes).status == "cancelled"
+        assert run(tmp_path / "run", cache, Recorder(stop_at=2), **changes).status == "cancelled"
+        result = run(tmp_path / "run", cache, **changes)
+        asked = len(server.requests)
+    assert (result.status, result.metrics["train/judge_requests"]) == ("completed", asked)
+    assert result.metrics["train/judge_cost_usd"] == pytest.approx(asked * 100 / 1e6)
 
 
 def test_a_backward_model_writes_prompts_of_the_language(tmp_path: Path, cache_dir: Path) -> None:
