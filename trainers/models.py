@@ -129,7 +129,7 @@ def load_base(config: RunConfig, path: str, revision: str | None, cache_dir: Pat
             # Not even None otherwise: that would make a checkpoint stored in 4 bits forget that it is.
             **({"quantization_config": _nf4(config, dtype)} if quantized else {}),
         )
-    _keep_gradients_right_on_cpu(model)
+    keep_from_repacking(model)
     disable_dropout_in_model(model)
     return model
 
@@ -242,7 +242,7 @@ def _nf4(config: RunConfig, dtype: torch.dtype) -> Any:
     )
 
 
-def _keep_gradients_right_on_cpu(model: Any) -> None:
+def keep_from_repacking(model: Any) -> None:
     """Switch off bitsandbytes' repacking of 4-bit weights for AVX512: after it, gradients are silently wrong."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):

@@ -11,18 +11,26 @@ from trainers import distributed
 from trainers.config import RunConfig
 from trainers.distributed import World
 from trainers.errors import InvalidInput
+from trainers.files import write_json
 from trainers.models import Policy
 from trainers.spec import RunFolder
+from trainers.weights_folders import BASE_QUANTIZATION
 
 
 def save(policy: Policy, config: RunConfig, folder: RunFolder) -> None:
-    """Keep the trained weights in the run's folder, adapter/ or model/. Raises OSError."""
+    """Keep the trained weights in the run's folder, adapter/ or model/. Raises OSError.
+
+    An adapter that learnt over weights in 4 bits says so beside it: what it adds is meant for these.
+    """
     if config.peft.kind == "none":
         policy.model.save_pretrained(folder.model)
         policy.tokenizer.save_pretrained(folder.model)
     else:
         # Embeddings are never trained; finding that out would ask the hub.
         policy.model.save_pretrained(folder.adapter, save_embedding_layers=False)
+        if config.quantization.kind == "nf4" and not config.model.prequantized:
+            packed = policy.model.config.quantization_config.to_dict()
+            write_json(folder.adapter / BASE_QUANTIZATION, packed)
         if policy.task.self_contained:
             policy.tokenizer.save_pretrained(folder.adapter)
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig
 from trl.trainer.reward_trainer import suppress_seqcls_warning
 from trl.trainer.utils import disable_dropout_in_model
 
@@ -21,9 +21,11 @@ from trainers import world_text
 from trainers.data import Messages
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
+from trainers.files import read_json
 from trainers.methods import GOLD
-from trainers.models import Policy, locate
+from trainers.models import Policy, keep_from_repacking, locate
 from trainers.samples import Asked, Sample
+from trainers.weights_folders import BASE_QUANTIZATION
 
 _ADAPTER = "adapter_config.json"
 
@@ -85,8 +87,9 @@ class Classifier:
 def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> Reward:
     """The reward model at `path`: a hub id, a folder with a model or with an adapter beside its tokenizer, or gold.
 
-    Weights are read in the policy's dtype, and lie where it does. Raises InvalidInput where it gives more than one
-    number, or reads chat messages without a template.
+    Weights are read in the policy's dtype, and lie where it does; those under an adapter that was trained over weights
+    in 4 bits are packed as they were then. Raises InvalidInput where it gives more than one number, or reads chat
+    messages without a template.
     """
     if path == GOLD:
         return Gold()
@@ -101,17 +104,18 @@ def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> 
     with suppress_seqcls_warning():
         model = AutoModelForSequenceClassification.from_pretrained(
             str(folder if base is None else locate(base, cache_dir)),
-            dtype=policy.model.dtype,
             trust_remote_code=False,
             **({} if base is None else {"num_labels": 1}),
+            **(_packed(folder, device) or {"dtype": policy.model.dtype}),
         )
+    keep_from_repacking(model)
     if model.config.num_labels != 1:
         raise InvalidInput([
             f"method.reward_model={path}: it gives {model.config.num_labels} numbers for a text, and a reward is one: "
             "give a sequence-classification model of one label, as method=reward trains"
         ])  # fmt: skip
     if base is not None:
-        model = PeftModel.from_pretrained(model, str(folder))
+        model = PeftModel.from_pretrained(model, str(folder), torch_device=str(device))
     tokenizer = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -129,6 +133,15 @@ def _base(folder: Path) -> str | None:
         return str(json.loads((folder / _ADAPTER).read_text())["base_model_name_or_path"])
     except OSError:
         return None
+
+
+def _packed(folder: Path, device: torch.device) -> dict[str, Any]:
+    """How the weights under an adapter are to be loaded where it was trained over 4 bits, else nothing."""
+    known = read_json(folder / BASE_QUANTIZATION)
+    if not isinstance(known, dict):
+        return {}
+    packing = BitsAndBytesConfig.from_dict(known)
+    return {"quantization_config": packing, "dtype": packing.bnb_4bit_compute_dtype, "device_map": {"": device}}
 
 
 def rate(

@@ -15,6 +15,8 @@ from trainers.paths import local_path
 from trainers.spec import RunFolder, RunResult
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# Beside an adapter that was trained over weights in 4 bits: how these were packed, as transformers has it.
+BASE_QUANTIZATION = "base_quantization.json"
 _MODEL_CONFIG = "config.json"
 # From the weights up to the run's folder: RUN/checkpoints/stage-2/checkpoint-50.
 _DEPTH = 3

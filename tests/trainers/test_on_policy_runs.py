@@ -208,6 +208,13 @@ def test_a_trained_reward_model_serves_and_reads_the_tokens_that_were_sampled(tm
     assert len(rewards) > 30
 
 
+def test_rejection_sampling_without_two_answers_to_compare_says_so(tmp_path: Path, cache_dir: Path) -> None:
+    """All candidates are the same one."""
+    result = run(tmp_path, cache_dir, name="rso", method__temperature=1e-6)
+    assert result.status == "failed"
+    assert "there is nothing to train on: no two accepted answers to a prompt differ in reward" in str(result.error)
+
+
 def test_a_judge_labels_the_rounds(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_JUDGE_KEY", "sk-never-written-anywhere")
     settings = method("online_dpo")["judge"]

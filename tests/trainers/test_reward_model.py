@@ -112,19 +112,24 @@ def test_a_tie_counts_one_half_and_the_margin_is_in_the_models_own_units(cache_d
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("peft", ["lora", "none"])
+@pytest.mark.parametrize("peft", ["lora", "none", "qlora"])
 def test_what_is_learnt_is_kept_and_gives_the_same_numbers_again(
     tmp_path: Path, cache_dir: Path, policy: Policy, peft: str
 ) -> None:
     """On data that one letter decides every held-out pair is told right."""
-    changes: dict[str, Any] = {} if peft == "lora" else {"peft": {"kind": "none"}, "training__learning_rate": 1e-3}
+    changes: dict[str, Any] = {
+        "lora": {},
+        "none": {"peft": {"kind": "none"}, "training__learning_rate": 1e-3},
+        "qlora": {"quantization": {"kind": "nf4", "double_quant": True}},
+    }[peft]
     result = learnt(tmp_path / "run", cache_dir, **changes)
     assert (result.status, result.error) == ("completed", None)
     assert result.metrics["eval/reward_accuracy"] == 1.0
     assert set(result.metrics) >= {"train/loss", "train/accuracy", "eval/rm_margin", "eval/pairs"}
     assert not {"eval/margin_nats", "eval/policy_accuracy"} & set(result.metrics)
 
-    folder = tmp_path / "run" / ("adapter" if peft == "lora" else "model")
+    folder = tmp_path / "run" / ("model" if peft == "none" else "adapter")
+    assert (folder / "base_quantization.json").exists() == (peft == "qlora")
     assert not [path for path in folder.iterdir() if path.suffix in {".bin", ".pt", ".pkl"}]
     reward = load_reward(str(folder), policy, cache_dir, 2)
     first, *others = numbers(reward)
@@ -137,6 +142,9 @@ def test_what_is_learnt_is_kept_and_gives_the_same_numbers_again(
         config, Policy(reward.model, reward.tokenizer, "fp32"), heldout, lambda: None, ALONE
     ).measure()
     assert again["eval/rm_margin"] == pytest.approx(result.metrics["eval/rm_margin"], abs=1e-4)
+    if peft == "qlora":  # over weights that were not packed it would be another one
+        (folder / "base_quantization.json").unlink()
+        assert numbers(load_reward(str(folder), policy, cache_dir, 2)) != pytest.approx(numbers(reward), abs=1e-3)
 
 
 @pytest.mark.slow
