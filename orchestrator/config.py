@@ -123,6 +123,10 @@ class _Base:
     faults: list[str]
 
 
+# Compositions of our own files, which are read once in a process; by the top config's name and the overrides.
+_OURS: dict[str, dict[tuple[str, ...], _Base]] = {}
+
+
 class Composer:
     """Composes configs while the context of `composer` is open."""
 
@@ -130,7 +134,7 @@ class Composer:
         self._name = source.config_name
         self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
-        self._bases: dict[tuple[str, ...], _Base] = {}
+        self._bases = {} if source.config_dir is not None else _OURS.setdefault(source.config_name, {})
         self._overrides: dict[str, Override] = {}
 
     def parse(self, overrides: Sequence[str]) -> Parsed:
@@ -186,19 +190,24 @@ class Composer:
     def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> Composed:
         """The whole config of a trial. Raises BadCommand where it does not compose at all.
 
-        Hydra takes some 60 ms a composition, too long for each of ten thousand runs. Trials that differ only in plain
-        values therefore share one composition, into which those values are set.
+        Hydra takes some 60 ms a composition, too long for each of ten thousand runs. What differs only in plain
+        values therefore shares one composition, into which those values are set.
         """
-        groups = [text for text in swept if self._is_group(text)]
-        values = [text for text in swept if text not in groups]
-        base = self._base((*fixed, *groups))
-        config = None if base.shared is None else _with_values(base.shared, [self._parsed(text) for text in values])
-        faults = list(base.faults)
+        overrides = [*fixed, *swept]
+        keys = {text: self._parsed(text).key_or_group for text in overrides}
+        groups = tuple(filter(self._is_group, overrides))
+        base = self._base(groups)
+        # Hydra would have to compose again for each that it is told to leave out.
+        unknown = [text for text in overrides if text not in groups and _is_missing(keys[text], base.shared)]
+        known = [text for text in overrides if text not in unknown]
+        config, faults = None, base.faults
+        if base.shared is not None:
+            config = _with_values(base.shared, [self._parsed(text) for text in known if text not in groups])
         if config is None:
-            whole, faults = self._telling_all([*fixed, *swept])
+            whole, faults = self._telling_all(known)
             config = _plain(whole)
-        given = [self._parsed(text).key_or_group for text in (*fixed, *swept)]
-        return Composed(config, [*faults, *settle_shortcuts(config, given)])
+        told = [_unknown(keys[text], base.shared) for text in unknown]
+        return Composed(config, [*faults, *told, *settle_shortcuts(config, list(keys.values()))])
 
     def changed(self, config: Mapping[str, Any], overrides: Sequence[str]) -> Composed:
         """A config that was composed before, with some values changed."""
@@ -220,14 +229,16 @@ class Composer:
         return self._overrides[text]
 
     def _is_group(self, text: str) -> bool:
+        """Whether it is more than a value: an option, a key added or taken away, or a setting of Hydra's."""
         override = self._parsed(text)
-        return override.type != OverrideType.CHANGE or override.key_or_group.split("/")[0] in self._groups
+        key = override.key_or_group
+        return override.type != OverrideType.CHANGE or key.split("/")[0] in self._groups or key.startswith("hydra.")
 
     def _base(self, overrides: tuple[str, ...]) -> "_Base":
-        """The composition without swept values."""
+        """The composition without values."""
         if overrides not in self._bases:
             config, faults = self._telling_all(list(overrides))
-            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+            plain = _unresolved(config)
             self._bases[overrides] = _Base(None if "${" in repr(plain) else plain, faults)
         return self._bases[overrides]
 
@@ -277,34 +288,55 @@ class Composer:
                 return f"{culprit}: not in the defaults list; write +{culprit}"
             return f"{culprit}: its file does not compose: {reason}"
         if "not in struct" in repr(error.__cause__):
-            return self._unknown(key, groups)
+            return _unknown(key, _unresolved(self._chosen(groups)))
         return f"{one_line(culprit)}: {reason}"
 
-    def _unknown(self, key: str, groups: list[str]) -> str:
-        """Names the first part of a dotted key that is not there, in the options that the command chose."""
+    def _chosen(self, groups: list[str]) -> DictConfig:
+        """The options that the command chose, or the defaults where these do not go together."""
         try:
-            node: Any = self._compose(groups)
+            return self._compose(groups)
         except COMPOSE_ERRORS:
-            node = self._compose([])
-        parts = key.split(".")
-        for place, part in enumerate(parts):
-            if not isinstance(node, DictConfig) or part not in node:
-                within = _sections_with(part, node) if place == 0 else []
-                if within:
-                    return f"{key}: no such key; did you mean {within[0]}.{key}?"
-                return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, DictConfig) else [])
-            node = node[part]
-        return f"{key}: no such key of the option that was chosen"
+            return self._compose([])
+
+
+def _is_missing(key: str, config: Mapping[str, Any] | None) -> bool:
+    """Whether one of the sections that a dotted key names has no such key; False where that is Hydra's to say."""
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, dict):
+            return False
+        if part not in node:
+            return True
+        node = node[part]
+    return False
+
+
+def _unknown(key: str, config: Mapping[str, Any] | None) -> str:
+    """Names the first part of a dotted key that is not there, in the options that the command chose."""
+    node: Any = config
+    parts = key.split(".")
+    for place, part in enumerate(parts):
+        if not isinstance(node, dict) or part not in node:
+            within = _sections_with(part, node) if place == 0 else []
+            if within:
+                return f"{key}: no such key; did you mean {within[0]}.{key}?"
+            return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, dict) else [])
+        node = node[part]
+    return f"{key}: no such key of the option that was chosen"
 
 
 def _sections_with(key: str, config: Any) -> list[str]:
     """Sections that have a key of this name."""
-    return [str(name) for name, section in config.items() if isinstance(section, DictConfig) and key in section]
+    return [str(name) for name, section in config.items() if isinstance(section, dict) and key in section]
 
 
 def run_sections(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a composed config that a run is made from."""
     return {key: config[key] for key in RUN_SECTIONS if key in config}
+
+
+def _unresolved(config: DictConfig) -> dict[str, Any]:
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -324,8 +356,7 @@ def _with_values(base: Mapping[str, Any], overrides: Sequence[Override]) -> dict
         for parent in parents:
             node = node.get(parent) if isinstance(node, dict) else None
         value = override.value()
-        interpolated = isinstance(value, str) and "${" in value
-        if not isinstance(node, dict) or leaf not in node or isinstance(value, dict) or interpolated:
+        if not isinstance(node, dict) or leaf not in node or isinstance(value, dict) or "${" in repr(value):
             return None
         node[leaf] = value
     return config

@@ -4,12 +4,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import hydra
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from orchestrator.config import CONF, Composer, Source, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.settings import study_settings
+from orchestrator.shortcuts import STRENGTHS
 from trainers.config_check import check
 
 
@@ -148,11 +151,23 @@ def test_a_users_folder_that_is_missing_is_told():
         pass
 
 
-def test_swept_values_compose_as_if_each_trial_were_composed_whole(compose: Composer):
-    """Trials share a composition, which must not show."""
-    fixed = ["method=orpo", "data=jsonl", "data.path=x"]
-    swept = ["beta=0.3", "seed=4", "training.learning_rate=1e-4", "peft=none"]
-    assert compose.compose(fixed, swept) == compose.compose([*fixed, *swept])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["data.path='a,b'", "seed=4", "training.learning_rate=1e-4", "table.metrics=[eval/kl,1]", "gpu=null"],
+        ["data.path=${study}", "study=here"],
+        ["data.path=x", "table.metrics=['${seed}']", "seed=7"],
+        ["data.path=x", "table={metrics:[eval/kl]}"],
+    ],
+    ids=["plain", "interpolated", "interpolated in a list", "section"],
+)
+def test_values_are_set_as_hydra_sets_them(compose: Composer, values: list[str]):
+    """All that differ in values alone share a composition, which must not show."""
+    overrides = ["method=orpo", "data=jsonl", "peft=none", *values]
+    whole = OmegaConf.to_container(hydra.compose("config", overrides), resolve=True)
+    assert isinstance(whole, dict)
+    found = compose.compose(overrides[:5], overrides[5:]).sound()
+    assert found == {key: value for key, value in whole.items() if key not in (*STRENGTHS, "epochs")}
 
 
 def test_a_swept_value_does_not_stick_to_the_next_trial(compose: Composer):
@@ -174,21 +189,27 @@ def test_unknown_sections_of_a_users_config_are_refused(compose: Composer):
 
 # Options that the default method does not go with.
 NEEDS = {"none": ["method=orpo"], "unpaired": ["method=kto"]}
+OPTIONS = sorted(CONF.glob("*/*.yaml"))
+# Those that bring a sweep along are composed with it, in test_experiments.
+PLAIN = [path for path in OPTIONS if path.parent.name not in ("experiment", "space")]
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", PLAIN, ids=named)
 def test_every_option_composes_and_keeps_to_the_schema(compose: Composer, path: Path):
     group, option = path.parent.name, path.stem
     open_keys = re.findall(r"^(\w+): \?\?\?$", path.read_text(), re.MULTILINE)
     missing = [f"{group}.{key}={'{method:sft}' if key == 'run' else 'somewhere'}" for key in open_keys]
     missing += ["method.reward_model=builtin:gold"] if "reward_model: null" in path.read_text() else []
-    prefix = "+" if group in ("experiment", "space") else ""
-    config = compose.compose([f"{prefix}{group}={option}", *missing, *NEEDS.get(option, [])]).sound()
+    config = compose.compose([f"{group}={option}", *missing, *NEEDS.get(option, [])]).sound()
     check(run_sections(config))
     study_settings(config)
 
 
-@pytest.mark.parametrize("path", sorted(CONF.glob("*/*.yaml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
+@pytest.mark.parametrize("path", OPTIONS, ids=named)
 def test_every_option_says_what_it_is_or_needs_no_words(path: Path):
     text = path.read_text()
     assert yaml.safe_load(text)
