@@ -2,8 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
-# A core each for two test processes; what trains uses one thread.
-PYTEST := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 --dist loadgroup
+# A core each for two test processes; what trains uses one thread. Byte code is kept, also where the environment says not
+# to: without it each process would rewrite every test's asserts again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(RUN) -m pytest -n 2 --dist loadgroup
 
 .PHONY: demo test test-slurm test-fast lint check install bench docs clean
 

@@ -48,14 +48,17 @@ class Recipe:
 RECIPE = Recipe()
 
 
-def build_policy(folder: Path, seed: int) -> None:
-    """Train the starting policy, and save it with its tokenizer. The caller's random numbers stay as they were."""
+def build_policy(folder: Path, seed: int, steps: int = RECIPE.steps) -> None:
+    """Train the starting policy, and save it with its tokenizer. The caller's random numbers stay as they were.
+
+    `steps=0` leaves it as it is drawn: of the same form, and without its language.
+    """
     import torch
 
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _new_model()
-    _train(model, Random(seed))  # noqa: S311
+    _train(model, Random(seed), steps)  # noqa: S311
     with quiet():
         model.save_pretrained(folder)
         _new_tokenizer().save_pretrained(folder)
@@ -138,13 +141,13 @@ def _letter(byte: int) -> str:
     return chr(256 + [other for other in range(256) if other not in printable].index(byte))
 
 
-def _train(model: Any, random: Random) -> None:
+def _train(model: Any, random: Random, steps: int) -> None:
     import torch
 
     optimizer = torch.optim.AdamW(model.parameters(), lr=RECIPE.learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, _learning_rate)
     prompts = all_prompts()
-    for _ in range(RECIPE.steps):
+    for _ in range(steps):
         ids, labels = _batch(prompts, random)
         model(input_ids=ids, labels=labels).loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

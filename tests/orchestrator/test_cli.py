@@ -93,24 +93,28 @@ def python(*words: str, repository: Path, **env: str) -> subprocess.CompletedPro
     )
 
 
-def test_help_names_every_group_with_its_options(repository: Path):
-    done = python("-m", "orchestrator", "method=dpo", "--help", repository=repository)
-    assert done.returncode == 0
-    for group in sorted(path for path in (repository / "conf").iterdir() if path.is_dir()):
-        options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
-        assert f"{group.name}: {options}" in done.stdout
-
-
-def test_help_imports_nothing_heavy(repository: Path):
+@pytest.fixture(scope="module")
+def helped(repository: Path) -> subprocess.CompletedProcess[str]:
+    """What --help prints, and on stderr what it has imported."""
     code = (
         "import sys; from orchestrator.cli import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'wandb', 'pandas', 'numpy'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
+        "try: main(['method=dpo', '--help'])\n"
+        "finally: print(*sys.modules, file=sys.stderr)\n"
     )
-    done = python("-c", code, repository=repository)
-    assert done.returncode == 0, done.stderr
+    return python("-c", code, repository=repository)
+
+
+def test_help_names_every_group_with_its_options(helped: subprocess.CompletedProcess[str], repository: Path):
+    assert helped.returncode == 0
+    for group in sorted(path for path in (repository / "conf").iterdir() if path.is_dir()):
+        options = ", ".join(sorted(path.stem for path in group.glob("*.yaml")))
+        assert f"{group.name}: {options}" in helped.stdout
+
+
+def test_help_imports_nothing_heavy(helped: subprocess.CompletedProcess[str]):
+    heavy = {"torch", "transformers", "trl", "peft", "datasets", "wandb", "pandas", "numpy"}
+    assert heavy & set(helped.stderr.split()) == set()
+    assert "orchestrator.cli" in helped.stderr.split()
 
 
 def test_planning_imports_nothing_heavy(repository: Path):
@@ -130,6 +134,12 @@ def test_hydras_own_flags_work(words: list[str], repository: Path):
     assert done.stdout
 
 
+@pytest.fixture(scope="module")
+def script(repository: Path) -> str:
+    """What a user evaluates."""
+    return python("-m", "orchestrator", "--shell-completion", "install=bash", repository=repository).stdout
+
+
 @pytest.mark.parametrize(
     ("typed", "completed"),
     [
@@ -138,11 +148,12 @@ def test_hydras_own_flags_work(words: list[str], repository: Path):
         ("launcher.work", "launcher.workers="),
     ],
 )
-def test_tab_completes_groups_options_and_keys(repository: Path, tmp_path: Path, typed: str, completed: str):
-    """In a real bash, with the script that a user evaluates."""
+def test_tab_completes_groups_options_and_keys(
+    script: str, repository: Path, tmp_path: Path, typed: str, completed: str
+):
+    """In a real bash."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "mine.yaml").write_text("defaults: [hf]\n")
-    script = python("-m", "orchestrator", "--shell-completion", "install=bash", repository=repository).stdout
     line = f"{sys.executable} -m orchestrator {typed.format(folder=tmp_path)}"
     ask = f'{script}\nCOMP_LINE="{line}"; COMP_POINT={len(line)}; _orchestrator_completion; echo "${{COMPREPLY[@]}}"'
     done = subprocess.run(["bash", "-c", ask], cwd=repository, capture_output=True, text=True, check=True)

@@ -10,11 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.fakes.tiny_runs import bandit, pair
-from trainers import evaluate, world
+from tests.fakes.untrained import untrained
+from trainers import evaluate
 from trainers.data import TokenisedPair
 from trainers.evaluate import NonFiniteMetric, Scores, check_finite, metrics, score
 
-# The world's.
+# The built-in policy's.
 PAD = 256
 # Token 0 with 1/2, 1 with 1/4, 2 and 3 with 1/8 each.
 HALVES = [math.log(1 / 2), math.log(1 / 4), math.log(1 / 8), math.log(1 / 8)]
@@ -43,7 +44,7 @@ def test_a_first_token_that_nothing_predicts_is_not_counted() -> None:
 
 @pytest.fixture(scope="module")
 def model(cache_dir: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(world.policy(cache_dir), dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(untrained(cache_dir), dtype=torch.float32)
 
 
 def some_pairs(count: int) -> list[TokenisedPair]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tests.fakes.tiny_runs import bandit, run_config
+from tests.fakes.untrained import untrained
 from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import score
@@ -20,7 +21,7 @@ WEIGHTS = [math.log(p) for p in (0.1, 0.2, 0.3, 0.4)]
 
 @pytest.fixture(scope="module")
 def tiny(cache_dir: Path) -> Policy:
-    return load_policy(check(run_config()), cache_dir)
+    return load_policy(check(run_config(model__path=str(untrained(cache_dir)))), cache_dir)
 
 
 def draws(count: int = 12, seed: int = 0, room: int = 200) -> list[Draw]:
@@ -52,12 +53,12 @@ def test_an_answer_ends_with_its_end_and_where_there_is_no_room() -> None:
 
 
 def test_the_same_keys_draw_the_same_answers_whatever_else_is_in_the_batch(tiny: Policy) -> None:
-    alone = sample(tiny, draws(), Sampling(60, 1.0, 1))
-    assert sample(tiny, draws(), Sampling(60, 1.0, 1)) == alone
+    alone = sample(tiny, draws(), Sampling(20, 1.0, 1))
+    assert sample(tiny, draws()[:3], Sampling(20, 1.0, 1)) == alone[:3]
     for batch_size in (5, 12):
-        together = sample(tiny, draws(), Sampling(60, 1.0, batch_size))
+        together = sample(tiny, draws(), Sampling(20, 1.0, batch_size))
         assert [answer.ids for answer in together] == [answer.ids for answer in alone]
-    assert [a.ids for a in sample(tiny, draws()[3:7], Sampling(60, 1.0, 2))] == [a.ids for a in alone[3:7]]
+    assert [a.ids for a in sample(tiny, draws()[3:7], Sampling(20, 1.0, 2))] == [a.ids for a in alone[3:7]]
 
 
 def test_another_seed_draws_other_answers(tiny: Policy) -> None:
@@ -98,7 +99,7 @@ def test_mode_and_random_state_come_back(tiny: Policy) -> None:
 
 
 def test_an_adapter_is_heard(cache_dir: Path) -> None:
-    policy = load_policy(check(run_config()), cache_dir)
+    policy = load_policy(check(run_config(model__path=str(untrained(cache_dir)))), cache_dir)
     before = sample(policy, draws(), Sampling(60, 1.0, 12))
     with torch.no_grad():
         for name, weight in policy.model.named_parameters():

@@ -28,7 +28,8 @@ def loss(tmp_path: Path, method: Mapping[str, Any], *pairs: TokenisedPair) -> fl
     training = training_of(bandit(HALVES), pairs, tmp_path, method, uniform(pairs, 4))
     trainer, _ = trl_engine.build(training)
     batch = next(iter(trainer.get_train_dataloader()))
-    return float(trainer.compute_loss(trainer.model, batch))
+    found: float = trainer.compute_loss(trainer.model, batch).item()
+    return found
 
 
 def test_dpo_is_the_log_sigmoid_of_beta_times_the_difference_of_log_ratios(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
 Batch = Mapping[str, torch.Tensor]
 LossOf = Callable[[Any, Batch], torch.Tensor]
-PLAIN = {"bf16": False, "use_cpu": True, "report_to": "none", "max_length": 64}
+PLAIN = {"bf16": False, "use_cpu": True, "report_to": "none", "max_length": 64, "activation_checkpointing": False}
 # Answers of equal lengths, pair by pair and all together: there means over tokens and means of means are the same.
 LEVEL = [pair([2, 6], [3, 9], prompt=[5, 5]), pair([10, 1], [8, 8], prompt=[1, 9]), pair([7, 7], [4, 3], prompt=[2, 3])]
 TEXTS = {"prompt": ["w1"], "chosen": ["w2"], "rejected": ["w3"]}

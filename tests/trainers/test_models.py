@@ -10,7 +10,7 @@ import torch
 from transformers import CodeGenConfig, LlamaConfig, T5Config
 
 from tests.fakes.tiny_runs import pair, run_config
-from trainers import world
+from tests.fakes.untrained import untrained
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.errors import InvalidInput
@@ -28,13 +28,17 @@ def config(**changes: Any) -> RunConfig:
     return check(run_config(**changes))
 
 
+def tiny(cache_dir: Path, **changes: Any) -> RunConfig:
+    return config(**{"model__path": str(untrained(cache_dir)), **changes})
+
+
 def test_lora_trains_its_adapter_alone_and_starts_as_the_base(cache_dir: Path) -> None:
-    policy = load_policy(config(), cache_dir)
+    policy = load_policy(tiny(cache_dir), cache_dir)
     trained = [name for name, weight in policy.model.named_parameters() if weight.requires_grad]
     assert trained
     assert all("lora_" in name for name in trained)
     assert not any("lm_head" in name for name in trained)
-    base = load_policy(config(peft=FULL), cache_dir)
+    base = load_policy(tiny(cache_dir, peft=FULL), cache_dir)
     ours, theirs = (score(model.model, PAIRS, 2, model.pad_id) for model in (policy, base))
     assert torch.equal(ours.chosen_logps, theirs.chosen_logps)
 
@@ -42,7 +46,7 @@ def test_lora_trains_its_adapter_alone_and_starts_as_the_base(cache_dir: Path) -
 def test_the_seed_alone_decides_the_adapters_start(cache_dir: Path) -> None:
     def start(seed: int) -> torch.Tensor:
         torch.rand(1)
-        model = load_policy(config(seed=seed), cache_dir).model
+        model = load_policy(tiny(cache_dir, seed=seed), cache_dir).model
         return torch.cat([weight.flatten() for weight in model.parameters() if weight.requires_grad])
 
     assert torch.equal(start(1), start(1))
@@ -51,7 +55,7 @@ def test_the_seed_alone_decides_the_adapters_start(cache_dir: Path) -> None:
 
 def test_dropout_is_off_in_the_base_and_kept_in_the_adapter(cache_dir: Path) -> None:
     lora = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.25, "target_modules": "all-linear"}
-    model = load_policy(config(peft=lora), cache_dir).model
+    model = load_policy(tiny(cache_dir, peft=lora), cache_dir).model
     rates = {(module.p, "lora_dropout" in name) for name, module in model.named_modules() if hasattr(module, "p")}
     assert rates == {(0.25, True)}
 
@@ -83,8 +87,8 @@ def test_an_unknown_builtin_model_is_refused(cache_dir: Path) -> None:
 
 
 def edited_tokenizer(cache_dir: Path, folder: Path, **changes: Any) -> Path:
-    """The world's policy with a tokenizer_config.json changed so."""
-    shutil.copytree(world.policy(cache_dir), folder)
+    """A policy with a tokenizer_config.json changed so."""
+    shutil.copytree(untrained(cache_dir), folder)
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return folder
@@ -105,20 +109,20 @@ def test_a_tokenizer_without_an_end_is_refused(cache_dir: Path, tmp_path: Path) 
 def test_the_chat_template_is_that_of_the_file(cache_dir: Path, tmp_path: Path) -> None:
     template = tmp_path / "chat.jinja"
     template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
-    tokenizer = load_tokenizer(config(model__chat_template=str(template)), cache_dir)
+    tokenizer = load_tokenizer(tiny(cache_dir, model__chat_template=str(template)), cache_dir)
     found = tokenizer.apply_chat_template([{"role": "user", "content": "ab"}], tokenize=False)
     assert found == "ab"
 
 
 def test_a_chat_template_that_is_not_there_is_named(cache_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match=r"model\.chat_template: no such file"):
-        load_tokenizer(config(model__chat_template=str(tmp_path / "none.jinja")), cache_dir)
+        load_tokenizer(tiny(cache_dir, model__chat_template=str(tmp_path / "none.jinja")), cache_dir)
 
 
 def test_the_home_folder_may_be_a_tilde(cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every path of a model's: footprint.check_model takes it so, too."""
     monkeypatch.setenv("HOME", str(tmp_path))
-    shutil.copytree(world.policy(cache_dir), tmp_path / "tiny")
+    shutil.copytree(untrained(cache_dir), tmp_path / "tiny")
     (tmp_path / "chat.jinja").write_text("at home")
     asked = config(
         model__path="~/tiny",
@@ -151,7 +155,7 @@ def test_flash_attention_is_for_models_and_gpus_that_have_it(
 
 
 def nf4(cache_dir: Path) -> RunConfig:
-    return config(model__path=str(world.policy(cache_dir)), quantization={"kind": "nf4", "double_quant": True})
+    return tiny(cache_dir, quantization={"kind": "nf4", "double_quant": True})
 
 
 def test_in_4_bits_an_evaluation_leaves_gradients_as_they_are(cache_dir: Path) -> None:
@@ -180,7 +184,7 @@ def test_in_4_bits_embeddings_and_head_are_not_blown_up(cache_dir: Path) -> None
 
 
 def test_a_checkpoint_stored_in_4_bits_is_loaded_as_it_is(cache_dir: Path, tmp_path: Path) -> None:
-    base = load_base(nf4(cache_dir), str(world.policy(cache_dir)), None, cache_dir)
+    base = load_base(nf4(cache_dir), str(untrained(cache_dir)), None, cache_dir)
     base.save_pretrained(tmp_path)
     load_tokenizer(nf4(cache_dir), cache_dir).save_pretrained(tmp_path)
     quantization = {"kind": "nf4", "double_quant": True}
@@ -193,22 +197,22 @@ def test_a_checkpoint_stored_in_4_bits_is_loaded_as_it_is(cache_dir: Path, tmp_p
 
 
 def test_the_reference_is_the_start_whatever_the_adapter_has_become(cache_dir: Path) -> None:
-    policy = load_policy(config(), cache_dir)
+    policy = load_policy(tiny(cache_dir), cache_dir)
     start = score(policy.model, PAIRS, 2, policy.pad_id)
     with torch.no_grad():
         for weight in policy.model.parameters():
             if weight.requires_grad:
                 weight.fill_(0.1)
-    found = reference_scores(config(), policy, {"heldout": PAIRS}, cache_dir)["heldout"]
+    found = reference_scores(tiny(cache_dir), policy, {"heldout": PAIRS}, cache_dir)["heldout"]
     assert torch.equal(found.chosen_logps, start.chosen_logps)
     assert not torch.equal(score(policy.model, PAIRS, 2, policy.pad_id).chosen_logps, start.chosen_logps)
 
 
 def test_another_model_is_scored_with_its_own_weights(cache_dir: Path) -> None:
-    other = world.policy(cache_dir, seed=1)
-    asked = config(reference={"kind": "model", "path": str(other), "revision": None})
+    other = untrained(cache_dir, seed=1)
+    asked = tiny(cache_dir, reference={"kind": "model", "path": str(other), "revision": None})
     found = reference_scores(asked, load_policy(asked, cache_dir), {"train": PAIRS}, cache_dir)["train"]
-    itself = load_policy(config(peft=FULL, model__path=str(other)), cache_dir)
+    itself = load_policy(tiny(cache_dir, peft=FULL, model__path=str(other)), cache_dir)
     expected = score(itself.model, PAIRS, 2, itself.pad_id)
     assert torch.equal(found.chosen_logps, expected.chosen_logps)
     assert torch.equal(found.rejected_logps, expected.rejected_logps)

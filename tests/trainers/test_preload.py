@@ -13,6 +13,7 @@ def test_the_drivers_listing_is_understood(listing: str, found: list[tuple[int, 
     assert capabilities(listing) == found
 
 
+@pytest.mark.slow
 def test_after_the_preload_torch_answers_again_and_cuda_sleeps(repository):
     code = (
         "import torch; before = torch.cuda.get_device_capability\n"

@@ -17,7 +17,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from tests.fakes.tiny_runs import Recorder, pair, run_config, run_spec
-from trainers import weights_digest, world
+from tests.fakes.untrained import untrained
+from trainers import weights_digest
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
@@ -79,10 +80,10 @@ class Counting(Keeper):
 
 
 class Setting:
-    """A policy of the built-in world, a few pairs, and a store of their own."""
+    """A policy of the built-in world's form, a few pairs, and a store of their own."""
 
     def __init__(self, folder: Path, cache_dir: Path) -> None:
-        self.folder, self.base = folder, world.policy(cache_dir)
+        self.folder, self.base = folder, untrained(cache_dir)
         self.cache = folder / "cache"
         self.pairs = write_pairs(folder / "pairs.jsonl", THINGS)
         self.keeper = Counting()
@@ -218,7 +219,7 @@ def test_the_same_weights_elsewhere_are_the_same_reference(here: Setting) -> Non
 
 
 def test_another_model_is_not_loaded_where_all_is_known(here: Setting, cache_dir: Path) -> None:
-    config = here.config(reference={"kind": "model", "path": str(world.policy(cache_dir, seed=1))})
+    config = here.config(reference={"kind": "model", "path": str(untrained(cache_dir, seed=1))})
     first = here.scores(config)
     assert here.keeper.loaded == 1
     here.keeper.close()
@@ -470,7 +471,7 @@ def test_an_adapter_whose_weights_change_is_another_reference(here: Setting) -> 
 
 
 def test_an_adapter_of_another_model_is_scored_on_that(here: Setting, cache_dir: Path) -> None:
-    other = world.policy(cache_dir, seed=1)
+    other = untrained(cache_dir, seed=1)
     config = here.config()
     adapter = adapter_of(other, config, here.folder / "adapter")
     found = here.scores(here.config(reference={"kind": "adapter", "path": str(adapter)}))
@@ -513,7 +514,7 @@ def test_a_finished_run_is_scored_as_it_ended(here: Setting, what: str, leaf: st
 
 
 def test_a_mixture_is_the_weighted_sum_of_two(here: Setting, cache_dir: Path) -> None:
-    other = str(world.policy(cache_dir, seed=1))
+    other = str(untrained(cache_dir, seed=1))
     first = here.scores(here.config())["train"]
     second = here.scores(here.config(reference={"kind": "model", "path": other}))["train"]
     before = here.computed
@@ -628,7 +629,7 @@ def specs(here: Setting, *configs: RunConfig) -> list[Any]:
 
 
 def test_several_runs_are_prepared_with_each_model_loaded_once(here: Setting, cache_dir: Path) -> None:
-    other = {"kind": "model", "path": str(world.policy(cache_dir, seed=1))}
+    other = {"kind": "model", "path": str(untrained(cache_dir, seed=1))}
     runs = specs(
         here,
         here.config(),

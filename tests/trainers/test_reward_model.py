@@ -11,6 +11,7 @@ import torch
 from transformers import AutoTokenizer, LlamaConfig, LlamaForSequenceClassification
 
 from tests.fakes.tiny_runs import Recorder, bandit, run_config, run_spec
+from tests.fakes.untrained import untrained
 from trainers import world
 from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
@@ -26,7 +27,7 @@ from trainers.train import train
 
 @pytest.fixture(scope="module")
 def policy(cache_dir: Path) -> Policy:
-    return load_policy(check(run_config()), cache_dir)
+    return load_policy(check(run_config(model__path=str(untrained(cache_dir)))), cache_dir)
 
 
 def sample(text: str) -> Sample:
@@ -82,7 +83,8 @@ def test_gold_is_the_worlds_reward() -> None:
 
 
 def test_padding_and_batches_leave_a_rating_alone(cache_dir: Path) -> None:
-    model = load_policy(check(run_config("reward", peft={"kind": "none"})), cache_dir, RATING).model
+    full = run_config("reward", model__path=str(untrained(cache_dir)), peft={"kind": "none"})
+    model = load_policy(check(full), cache_dir, RATING).model
     model.config.pad_token_id = 256
     sequences = [[65, 66], [65], [65, 66, 67, 68, 257], [70, 257]]
     alone = torch.stack([model(input_ids=torch.tensor([ids])).logits[0, 0] for ids in sequences])
@@ -186,14 +188,14 @@ def somebodys(folder: Path, source: Path, labels: int = 1, vocabulary: Sequence[
 
 
 def test_anybodys_model_of_one_label_serves(tmp_path: Path, cache_dir: Path, policy: Policy) -> None:
-    reward = load_reward(str(somebodys(tmp_path / "rm", world.policy(cache_dir))), policy, cache_dir, 2)
+    reward = load_reward(str(somebodys(tmp_path / "rm", untrained(cache_dir))), policy, cache_dir, 2)
     assert isinstance(reward, Classifier)
     assert reward.same_tokens
     assert len(set(numbers(reward))) == 3
 
 
 def test_a_model_of_other_tokens_reads_text(tmp_path: Path, cache_dir: Path, policy: Policy) -> None:
-    folder = somebodys(tmp_path / "rm", world.policy(cache_dir), vocabulary=["Say"])
+    folder = somebodys(tmp_path / "rm", untrained(cache_dir), vocabulary=["Say"])
     reward = load_reward(str(folder), policy, cache_dir, 2)
     assert isinstance(reward, Classifier)
     assert not reward.same_tokens
@@ -206,13 +208,13 @@ def test_a_model_of_other_tokens_reads_text(tmp_path: Path, cache_dir: Path, pol
 
 
 def test_a_model_of_two_labels_is_refused(tmp_path: Path, cache_dir: Path, policy: Policy) -> None:
-    folder = somebodys(tmp_path / "rm", world.policy(cache_dir), labels=2)
+    folder = somebodys(tmp_path / "rm", untrained(cache_dir), labels=2)
     with pytest.raises(InvalidInput, match=r"method\.reward_model=.*gives 2 numbers .* one label"):
         load_reward(str(folder), policy, cache_dir, 2)
 
 
 def test_an_adapter_whose_base_is_gone_says_which(tmp_path: Path, cache_dir: Path, policy: Policy) -> None:
-    folder = somebodys(tmp_path / "rm", world.policy(cache_dir))
+    folder = somebodys(tmp_path / "rm", untrained(cache_dir))
     shutil.move(folder / "config.json", folder / "other.json")
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(tmp_path / "gone")}))
     with pytest.raises(InvalidInput, match="gone"):

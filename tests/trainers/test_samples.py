@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.tiny_runs import run_config
+from tests.fakes.untrained import untrained
 from trainers.config_check import check
 from trainers.distributed import ALONE
 from trainers.errors import Stopped
@@ -19,7 +20,7 @@ HOSTILE = '\x1b[2J\u202e"}\n{"phase": "round-0"}\u2028\x00'
 
 @pytest.fixture(scope="module")
 def tiny(cache_dir: Path) -> Policy:
-    return load_policy(check(run_config()), cache_dir)
+    return load_policy(check(run_config(model__path=str(untrained(cache_dir)))), cache_dir)
 
 
 def group(number: int, text: str = " I see it.", phase: str = "round-0") -> Group:
