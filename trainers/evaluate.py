@@ -96,7 +96,7 @@ def score_answers(
     device = next(model.parameters()).device
     cast = torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext()
     # Not inference_mode: some models cache rotary tables in a forward pass, which training could then not use.
-    with _eval_mode(model), torch.no_grad(), cast:
+    with eval_mode(model), torch.no_grad(), cast:
         batches = _batches(sequences, batch_size, model.config.get_text_config().vocab_size)
         for batch in world.turns(batches):
             heed()
@@ -232,7 +232,8 @@ def _log_softmax_at(
 
 
 @contextlib.contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
+def eval_mode(model: Any) -> Iterator[None]:
+    """Without dropout; afterwards the model is in the mode (train or eval) that it had."""
     training = model.training
     model.eval()
     try:

@@ -18,6 +18,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor
 
 from trainers.distributed import ALONE, World
+from trainers.evaluate import eval_mode
 from trainers.models import Policy
 
 
@@ -80,7 +81,7 @@ def sample(
     found: dict[int, Answer] = {}
     device = next(policy.model.parameters()).device
     cast = torch.autocast(device.type, policy.autocast) if policy.autocast else contextlib.nullcontext()
-    with _eval_mode(policy.model), torch.no_grad(), cast:
+    with eval_mode(policy.model), torch.no_grad(), cast:
         for batch in world.turns(batches):
             heed()
             if batch is not None:
@@ -169,13 +170,3 @@ def _instead_of_its_own(model: Any, config: GenerationConfig) -> Iterator[None]:
         yield
     finally:
         base.generation_config = own
-
-
-@contextlib.contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -3,13 +3,13 @@
 Two axes of the DPO paper's frontier (arXiv:2305.18290, figure 2) -> {"eval/reward": 3.1, "eval/kl": 12.4, ...}
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from trainers.data_tokens import TokenisedPair
+from trainers.evaluate import eval_mode
 from trainers.world_build import PAD_ID, sample, text
 from trainers.world_text import gold_reward
 
@@ -30,7 +30,7 @@ def sample_metrics(model: Any, pairs: Sequence[TokenisedPair]) -> dict[str, floa
     Random states are left alone, and the model comes back in the mode (train or eval) it had.
     """
     prompts = [pair.prompt_ids for pair in pairs]
-    with _eval_mode(model):
+    with eval_mode(model):
         answers = sample(model, prompts, SEED)
         kl = _kl(model, prompts, answers)
         with model.disable_adapter():
@@ -74,13 +74,3 @@ def _logps(model: Any, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     with torch.no_grad():
         logits: torch.Tensor = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
     return logits[:, :-1].double().log_softmax(-1)
-
-
-@contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

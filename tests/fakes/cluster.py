@@ -79,6 +79,23 @@ class FakeCluster:
         self.note(job, "running", host=node)
         begin(job.spec)
 
+    def under_way(self, launcher: SlurmLauncher) -> Job:
+        """A job that was submitted and has begun, as the launcher knows."""
+        (job,) = launcher.submit(self.specs(1))
+        self.run(job)
+        polls(launcher)
+        return job
+
+    def half_done(self, launcher: SlurmLauncher) -> tuple[Job, Job]:
+        """Two runs of one job, of which the first has ended and the second begun, as the launcher knows."""
+        first, second = launcher.submit(self.specs(2))
+        self.run(first)
+        end(first.spec)
+        begin(second.spec)
+        self.note(first, "running", [first])
+        polls(launcher)
+        return first, second
+
     def end(
         self, job: Job, status: Status = "completed", cause: Cause | None = None, error: str | None = None
     ) -> RunResult:

@@ -1,10 +1,8 @@
 """A launcher whose runs end as a script says, without a process: for tests of what happens around launchers."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from orchestrator.launchers.base import Job
+from orchestrator.launchers.base import Job, JobBase
 from trainers.spec import RunResult, RunSpec
 
 Script = Callable[[RunSpec], RunResult]
@@ -20,37 +18,32 @@ def fails(spec: RunSpec) -> RunResult:
     return RunResult(spec.run_id, "failed", spec.params, error="it broke")
 
 
-@dataclasses.dataclass
-class InstantJob:
-    spec: RunSpec
-    script: Script
-    ready: bool = False
-    cancelled: list[bool] = dataclasses.field(default_factory=list)
+class InstantJob(JobBase):
+    """Over once it is ready, or cancelled; what it did is then asked of the script."""
+
+    def __init__(self, spec: RunSpec, script: Script) -> None:
+        super().__init__(spec)
+        self.script, self.ready = script, False
+        # Whether at once, each time it was cancelled.
+        self.cancels: list[bool] = []
 
     @property
     def id(self) -> str:
         return self.spec.run_id
 
-    @property
-    def log_path(self) -> Path:
-        return self.spec.folder.log
-
-    @property
-    def state(self) -> str:
-        return ""
-
     def done(self) -> bool:
         return self.ready
 
     def result(self) -> RunResult:
-        if self.cancelled:
-            return RunResult(self.spec.run_id, "cancelled", self.spec.params)
-        result = self.script(self.spec)
-        result.write(self.spec.folder)
-        return result
+        if self.outcome is None and self.cancels:
+            self.outcome = RunResult(self.spec.run_id, "cancelled", self.spec.params)
+        elif self.outcome is None:
+            self.outcome = self.script(self.spec)
+            self.outcome.write(self.spec.folder)
+        return self.outcome
 
-    def cancel(self, *, at_once: bool = False) -> None:
-        self.cancelled.append(at_once)
+    def _stop(self, at_once: bool) -> None:
+        self.cancels.append(at_once)
         self.ready = True
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from tests.fakes.tiny_runs import Ignored, bandit, method, pair, run_config
+from tests.fakes.tiny_runs import Ignored, bandit, llama, method, pair, run_config
 from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.evaluate import Scores, score
@@ -33,19 +33,7 @@ PAIRS = [
 def talker(seed: int = 0, *, lora: bool = False, dropout: float = 0.0) -> Policy:
     """A random Llama of one layer; with `lora`, an adapter that is not yet zero."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=WORDS,
-        hidden_size=8,
-        intermediate_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        initializer_range=0.5,
-        attention_dropout=dropout,
-        tie_word_embeddings=False,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
+    config = llama(WORDS, hidden=8, inner=16, layers=1, heads=2, initializer_range=0.5, attention_dropout=dropout)
     model: Any = LlamaForCausalLM(config)
     if lora:
         model = get_peft_model(

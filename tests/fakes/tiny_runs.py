@@ -60,25 +60,29 @@ class Recorder:
         return [(step, values[metric]) for step, values in self.reports if metric in values]
 
 
+def llama(vocabulary: int, *, hidden: int, inner: int, layers: int, heads: int, **more: Any) -> LlamaConfig:
+    """A Llama that pads with token 0, and has no token at which a text begins or ends."""
+    return LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        tie_word_embeddings=False,
+        pad_token_id=0,
+        bos_token_id=None,
+        eos_token_id=None,
+        **more,
+    )
+
+
 def bandit(log_weights: Sequence[float]) -> Policy:
     """A policy that says token i with probability softmax(log_weights)[i], whatever came before.
 
     Embeddings of ones leave the normalisation as ones, so that logit i is the sum of the head's row i. Padding is
     token 0, which is an answer too: only masks tell them apart.
     """
-    config = LlamaConfig(
-        vocab_size=len(log_weights),
-        hidden_size=2,
-        intermediate_size=2,
-        num_hidden_layers=0,
-        num_attention_heads=1,
-        rms_norm_eps=0.0,
-        tie_word_embeddings=False,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    model = LlamaForCausalLM(config)
+    model = LlamaForCausalLM(llama(len(log_weights), hidden=2, inner=2, layers=0, heads=1, rms_norm_eps=0.0))
     with torch.no_grad():
         model.model.embed_tokens.weight.fill_(1.0)
         model.lm_head.weight[:] = torch.tensor(log_weights)[:, None] / 2

@@ -40,22 +40,15 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 
 def study(
-    folder: StudyFolder, specs: Sequence[RunSpec], launcher: InstantLauncher, *, fail_fast: bool = False
+    folder: StudyFolder, specs: Sequence[RunSpec], launcher: InstantLauncher, **given: Any
 ) -> tuple[Study, Witness]:
+    """`given` goes to the study: a sweeper in place of the grid, steps, what it does at a failure."""
     witness = Witness()
     runs = by_trial(specs)
-    space = {"beta": [runs[number][0].params["beta"] for number in runs]}
+    sweeper = GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]})
     objective = Objective("eval/reward_accuracy", "maximize")
-    made = Study(
-        folder,
-        runs,
-        sweeper=GridSweeper(space),
-        launcher=launcher,
-        objective=objective,
-        observer=witness,
-        fail_fast=fail_fast,
-    )
-    return made, witness
+    settled = {"sweeper": sweeper, "launcher": launcher, "objective": objective, "observer": witness, **given}
+    return Study(folder, runs, **settled), witness
 
 
 def test_every_run_is_carried_out(folder: StudyFolder):
@@ -162,27 +155,10 @@ def with_step(folder: StudyFolder, specs: Sequence[RunSpec]) -> tuple[RunSpec, l
     return step, [dataclasses.replace(spec, after=(step.run_id,)) for spec in specs]
 
 
-def study_after(
-    folder: StudyFolder, step: RunSpec, specs: Sequence[RunSpec], launcher: InstantLauncher
-) -> tuple[Study, Witness]:
-    witness = Witness()
-    runs = by_trial(specs)
-    made = Study(
-        folder,
-        runs,
-        sweeper=GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]}),
-        launcher=launcher,
-        objective=Objective("eval/reward_accuracy", "maximize"),
-        observer=witness,
-        steps=[step],
-    )
-    return made, witness
-
-
 def test_a_step_comes_before_the_runs_that_share_it(folder: StudyFolder):
     step, specs = with_step(folder, specs_of(folder))
     launcher = InstantLauncher(capacity=3)
-    made, witness = study_after(folder, step, specs, launcher)
+    made, witness = study(folder, specs, launcher, steps=[step])
     made.carry_out()
     assert witness.ends[0] == (step.run_id, "completed")
     assert launcher.submitted[0] == step.run_id
@@ -192,7 +168,7 @@ def test_a_step_comes_before_the_runs_that_share_it(folder: StudyFolder):
 def test_runs_do_without_a_step_that_failed(folder: StudyFolder):
     step, specs = with_step(folder, specs_of(folder))
     launcher = InstantLauncher(lambda spec: fails(spec) if spec.step else completes(spec))
-    made, witness = study_after(folder, step, specs, launcher)
+    made, witness = study(folder, specs, launcher, steps=[step])
     made.carry_out()
     assert {result.status for result in made.results.values()} == {"completed"}
     assert any("each run does its work by itself" in text for text in witness.said)
@@ -203,7 +179,7 @@ def test_a_step_that_nobody_waits_for_any_more_is_left_out(folder: StudyFolder):
     for spec in specs:
         completes(spec).write(spec.folder)
     launcher = InstantLauncher()
-    study_after(folder, step, specs, launcher)[0].carry_out()
+    study(folder, specs, launcher, steps=[step])[0].carry_out()
     assert launcher.submitted == []
 
 
@@ -211,7 +187,7 @@ def test_a_step_that_has_completed_is_not_done_again(folder: StudyFolder):
     step, specs = with_step(folder, specs_of(folder))
     RunResult(step.run_id, "completed").write(step.folder)
     launcher = InstantLauncher()
-    study_after(folder, step, specs, launcher)[0].carry_out()
+    study(folder, specs, launcher, steps=[step])[0].carry_out()
     assert step.run_id not in launcher.submitted
     assert len(launcher.submitted) == len(specs)
 
@@ -269,7 +245,7 @@ def test_stopping_twice_ends_runs_at_once(folder: StudyFolder):
     made, _ = study(folder, specs_of(folder), launcher)
     jobs = stop_after(launcher, made, times=2)
     made.carry_out()
-    assert jobs[0].cancelled == [False, True]
+    assert jobs[0].cancels == [False, True]
 
 
 def test_a_cancel_file_stops_the_study(folder: StudyFolder):
@@ -282,16 +258,7 @@ def test_a_cancel_file_stops_the_study(folder: StudyFolder):
 
 def test_a_study_taken_over_by_another_controller_stops(folder: StudyFolder):
     launcher = InstantLauncher(capacity=1)
-    runs = by_trial(specs_of(folder))
-    made = Study(
-        folder,
-        runs,
-        sweeper=GridSweeper({"beta": BETAS}),
-        launcher=launcher,
-        objective=Objective("eval/reward_accuracy", "maximize"),
-        observer=Witness(),
-        still_held=lambda: not launcher.submitted,
-    )
+    made, _ = study(folder, specs_of(folder), launcher, still_held=lambda: not launcher.submitted)
     made.carry_out()
     assert made.stopped
     assert len(launcher.submitted) == 1
@@ -328,15 +295,7 @@ def test_the_objective_is_told_once_all_seeds_have_ended(folder: StudyFolder):
             told.append((trial.number, outcome.state, outcome.value))
 
     specs = specs_of(folder, betas=(0.5,), seeds=(0, 10))
-    made = Study(
-        folder,
-        by_trial(specs),
-        sweeper=Recorder({"beta": (0.5,)}),
-        launcher=InstantLauncher(),
-        objective=Objective("eval/reward_accuracy", "maximize"),
-        observer=Witness(),
-    )
-    made.carry_out()
+    study(folder, specs, InstantLauncher(), sweeper=Recorder({"beta": (0.5,)}))[0].carry_out()
     assert told == [(0, "complete", pytest.approx(0.55))]
 
 
@@ -391,25 +350,10 @@ class Cluster(InstantLauncher):
         pass
 
 
-def on_cluster(folder: StudyFolder, launcher: InstantLauncher, **given: Any) -> tuple[Study, Witness]:
-    witness, specs = Witness(), specs_of(folder)
-    runs = by_trial(specs)
-    made = Study(
-        folder,
-        runs,
-        sweeper=GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]}),
-        launcher=launcher,
-        objective=Objective("eval/reward_accuracy", "maximize"),
-        observer=witness,
-        **given,
-    )
-    return made, witness
-
-
 def test_who_has_lost_a_study_leaves_its_jobs_to_the_other(folder: StudyFolder):
     """They are the other controller's by now, who would see them cancelled."""
     launcher = Cluster(capacity=8)
-    made, _ = on_cluster(folder, launcher, still_held=lambda: not launcher.submitted)
+    made, _ = study(folder, specs_of(folder), launcher, still_held=lambda: not launcher.submitted)
     made.carry_out()
     assert made.left
     assert not any(job.cancelled for job in launcher._open)
@@ -417,7 +361,7 @@ def test_who_has_lost_a_study_leaves_its_jobs_to_the_other(folder: StudyFolder):
 
 def test_an_interrupted_study_leaves_its_jobs_where_they_outlive_it(folder: StudyFolder):
     launcher = Cluster(capacity=8)
-    made, _ = on_cluster(folder, launcher, still_held=lambda: made.interrupt("SIGINT") or True)
+    made, _ = study(folder, specs_of(folder), launcher, still_held=lambda: made.interrupt("SIGINT") or True)
     made.carry_out()
     assert made.left == "SIGINT"
     assert made.under_way() == set(launcher.submitted)
@@ -425,7 +369,7 @@ def test_an_interrupted_study_leaves_its_jobs_where_they_outlive_it(folder: Stud
 
 def test_a_study_that_is_detached_ends_when_all_is_submitted(folder: StudyFolder):
     launcher = Cluster(capacity=2)
-    made, _ = on_cluster(folder, launcher, detach=True)
+    made, _ = study(folder, specs_of(folder), launcher, detach=True)
     made.carry_out()
     assert len(launcher.submitted) == 2
     assert not made.results
@@ -433,7 +377,7 @@ def test_a_study_that_is_detached_ends_when_all_is_submitted(folder: StudyFolder
 
 def test_a_run_that_failed_is_no_persons_wish_again_for_a_controller_that_was_queued_again(folder: StudyFolder):
     launcher = InstantLauncher()
-    made, _ = on_cluster(folder, launcher, failed_again=False)
+    made, _ = study(folder, specs_of(folder), launcher, failed_again=False)
     spec = RunSpec.read(next(iter(sorted((folder.root / "runs").iterdir()))))
     RunResult(spec.run_id, "failed", spec.params, error="its own").write(spec.folder)
     made.carry_out()
@@ -450,7 +394,7 @@ def test_a_run_is_tried_again_as_its_cause_asks(folder: StudyFolder):
         return Retry({"training.batch_size": 2}) if len(tries) == 1 else None
 
     launcher = InstantLauncher(fails, capacity=1)
-    made, witness = on_cluster(folder, launcher, retry=once)
+    made, witness = study(folder, specs_of(folder), launcher, retry=once)
     made.carry_out()
     first = launcher.submitted[0]
     assert launcher.submitted.count(first) == 2

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,18 +90,23 @@ def test_a_run_that_exits_is_a_failed_result(tmp_path: Path) -> None:
     assert carry_out(spec_in(tmp_path).run_dir, exits).status == "failed"
 
 
+def written_before_the_interrupt(folder: Path, train: Callable[[RunSpec, Reporter], RunResult]) -> RunResult:
+    """The result on disk of a run that ends in a KeyboardInterrupt, which reaches who carries it out."""
+    spec = spec_in(folder)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(spec.run_dir, train, heed_signals=False)
+    written = RunResult.read(spec.folder)
+    assert written is not None
+    return written
+
+
 def test_an_interrupted_run_is_cancelled_and_the_interrupt_goes_on(tmp_path: Path) -> None:
     """In a debugger Ctrl-C is for the controller."""
 
     def interrupted(spec: RunSpec, reporter: Reporter) -> RunResult:
         raise KeyboardInterrupt
 
-    spec = spec_in(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        carry_out(spec.run_dir, interrupted, heed_signals=False)
-    written = RunResult.read(spec.folder)
-    assert written is not None
-    assert written.status == "cancelled"
+    assert written_before_the_interrupt(tmp_path, interrupted).status == "cancelled"
 
 
 def test_values_that_json_has_not_become_null(tmp_path: Path) -> None:
@@ -198,12 +203,7 @@ def test_an_interrupt_after_the_result_leaves_it(tmp_path: Path) -> None:
         reporter.afterwards(interrupt)
         return RunResult(spec.run_id, "completed", spec.params)
 
-    spec = spec_in(tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        carry_out(spec.run_dir, interrupted, heed_signals=False)
-    written = RunResult.read(spec.folder)
-    assert written is not None
-    assert written.status == "completed"
+    assert written_before_the_interrupt(tmp_path, interrupted).status == "completed"
 
 
 def test_a_result_that_cannot_be_written_undoes_nothing(tmp_path: Path) -> None:

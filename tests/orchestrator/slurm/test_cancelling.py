@@ -67,9 +67,7 @@ def test_a_cancel_that_slurm_does_not_hear_is_repeated_and_told_once(cluster: Fa
 
 def test_a_run_that_has_begun_is_asked_through_its_folder(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     job.cancel()
     launcher.wait(0.5)
     assert cluster.scheduler.cancelled == []
@@ -80,9 +78,7 @@ def test_a_run_that_has_begun_is_asked_through_its_folder(cluster: FakeCluster) 
 
 def test_a_run_that_has_begun_is_ended_at_once_through_the_scheduler(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     job.cancel(at_once=True)
     launcher.wait(0.5)
     assert cluster.scheduler.cancelled == [Cancelled("17", None)]
@@ -91,9 +87,7 @@ def test_a_run_that_has_begun_is_ended_at_once_through_the_scheduler(cluster: Fa
 def test_a_job_that_is_back_in_the_queue_is_taken_from_it(cluster: FakeCluster) -> None:
     """It may wait there for days, and the study for it."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     cluster.note(job, "requeued", cause="time_limit")
     cluster.say(job, "PENDING", reason="BeginTime")
     polls(launcher)
@@ -130,12 +124,7 @@ def test_one_run_of_a_job_is_asked_alone(cluster: FakeCluster) -> None:
 def test_a_job_whose_last_run_is_cancelled_is_not_wanted_back(cluster: FakeCluster) -> None:
     """The other run has completed: without the batch's stop the job would go back into the queue, and begin again."""
     launcher = cluster.launcher(runs_per_job=2)
-    first, second = launcher.submit(cluster.specs(2))
-    cluster.run(first)
-    end(first.spec)
-    begin(second.spec)
-    cluster.note(first, "running", [first])
-    polls(launcher)
+    _, second = cluster.half_done(launcher)
     second.cancel()
     (batch,) = batches.open_batches(cluster.root)
     assert batch.stop_task(0).exists()
@@ -143,9 +132,7 @@ def test_a_job_whose_last_run_is_cancelled_is_not_wanted_back(cluster: FakeClust
 
 def test_a_cancelled_run_is_cancelled_whatever_slurm_says(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     job.cancel(at_once=True)
     cluster.say(job, "FAILED", "node1", signal=9)
     wait(launcher, 120)

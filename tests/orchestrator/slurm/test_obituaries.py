@@ -106,9 +106,7 @@ def test_attempts_of_jobs_that_die_at_once_add_up(cluster: FakeCluster) -> None:
 
 def test_a_job_that_nobody_knows_any_more_is_lost(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     cluster.forget(job)
     wait(launcher, 90)
     assert not job.done()
@@ -144,9 +142,7 @@ def test_runs_that_had_not_begun_when_their_job_died_are_charged_nothing(cluster
 def test_a_result_left_by_a_job_that_then_died_is_the_result(cluster: FakeCluster) -> None:
     """Its node died before it could say that it was over."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     result = end(job.spec, "failed", "error", "ValueError: no such thing")
     cluster.say(job, "NODE_FAIL", "node1")
     polls(launcher, 2)
@@ -168,9 +164,7 @@ def test_a_result_that_a_later_attempt_of_the_job_outdated_is_not_the_result(clu
 def test_an_end_that_was_asked_for_has_the_cause_that_slurm_tells(cluster: FakeCluster) -> None:
     """The job saved its run when it was told to end, and could not find out why."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     end(job.spec, "cancelled")
     cluster.note(job, "over")
     cluster.say(job, "PREEMPTED", "node1")
@@ -193,9 +187,7 @@ def test_a_job_at_its_time_limit_that_cannot_be_queued_again_says_so(cluster: Fa
 def test_a_job_that_was_queued_again_and_then_cancelled_by_somebody_is_cancelled(cluster: FakeCluster) -> None:
     """Its run was saved at the time limit; what ended the job is the scancel."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     end(job.spec, "cancelled", "time_limit")
     cluster.note(job, "requeued", cause="time_limit")
     cluster.say(job, "PENDING", reason="BeginTime")

@@ -21,18 +21,14 @@ def test_a_job_that_waits_tells_why(cluster: FakeCluster) -> None:
 
 def test_a_job_that_has_begun_has_no_state_of_its_own(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     assert job.state == ""
     assert not job.done()
 
 
 def test_the_result_of_a_run_is_taken_from_its_folder(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     result = cluster.end(job)
     polls(launcher)
     assert job.result() == result
@@ -49,12 +45,7 @@ def test_a_run_that_failed_by_itself_is_failed_as_it_says(cluster: FakeCluster) 
 
 def test_runs_of_a_job_end_one_by_one(cluster: FakeCluster) -> None:
     launcher = cluster.launcher(runs_per_job=2)
-    first, second = launcher.submit(cluster.specs(2))
-    cluster.run(first)
-    end(first.spec)
-    begin(second.spec)
-    cluster.note(first, "running", [first])
-    polls(launcher)
+    first, second = cluster.half_done(launcher)
     assert (first.done(), second.done()) == (True, False)
 
 
@@ -77,9 +68,7 @@ def test_a_run_that_ended_in_a_job_that_waits_again_for_its_others_is_heard_of(c
 def test_a_note_written_within_a_tick_of_the_file_systems_clock_is_read(cluster: FakeCluster) -> None:
     """Some clusters' file systems count seconds."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     assert isinstance(job, SlurmJob)
     path = job.task.sent.batch.task(job.task.index)
     before = path.stat()
@@ -184,9 +173,7 @@ def test_jobs_that_slurm_holds_after_a_node_failed_to_start_them_are_released(cl
 
 def test_a_node_failure_after_which_slurm_queues_the_job_again_is_no_end(cluster: FakeCluster) -> None:
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     cluster.say(job, "NODE_FAIL", "node1")
     polls(launcher)
     cluster.say(job, "PENDING", reason="BeginTime")
@@ -201,9 +188,7 @@ def test_a_node_failure_after_which_slurm_queues_the_job_again_is_no_end(cluster
 def test_where_accounting_is_late_the_queue_is_believed(cluster: FakeCluster) -> None:
     """sacct says NODE_FAIL for minutes, though the job is in the queue again."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     cluster.scheduler.accounting = {key(job): State("NODE_FAIL", "node1")}
     cluster.say(job, "PENDING", reason="BeginTime")
     wait(launcher, 600)
@@ -323,9 +308,7 @@ def test_what_only_accounting_says_is_no_end_while_the_queue_does_not_answer(
 ) -> None:
     """slurmctld restarts, and has queued the job again: a second job for its run would be one too many."""
     launcher = cluster.launcher()
-    (job,) = launcher.submit(cluster.specs(1))
-    cluster.run(job)
-    polls(launcher)
+    job = cluster.under_way(launcher)
     cluster.say(job, "PENDING", reason="BeginTime")
     cluster.scheduler.accounting = {} if said is None else {key(job): said}
     cluster.scheduler.queue_silent = True
