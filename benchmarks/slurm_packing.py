@@ -21,7 +21,8 @@ from pathlib import Path
 from benchmarks.controller import RESULTS
 from benchmarks.measure import machine, markdown
 from benchmarks.work import ROOT
-from tests.slurm.cluster import NODES, Cluster
+from tests.slurm.cluster import Cluster
+from tests.slurm.processes import NODES
 from trainers.spec import Reporter, RunFolder, RunResult, RunSpec
 
 RUN_S = 1.0

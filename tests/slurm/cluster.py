@@ -20,127 +20,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from random import SystemRandom
 from types import TracebackType
 from typing import Any
 
 import psutil
 
-NODES = (1, 2)
-PACKAGES = ("slurmctld", "slurmd", "slurmdbd", "slurm-client", "munge", "mariadb-server")
-PROGRAMS = {
-    "munged": "munge",
-    "mariadbd": "mariadb-server",
-    "mariadb-install-db": "mariadb-server",
-    "slurmdbd": "slurmdbd",
-    "slurmctld": "slurmctld",
-    "slurmd": "slurmd",
-    "sbatch": "slurm-client",
-    "sacct": "slurm-client",
-}
-# Daemons are where a user's PATH does not always go.
-_SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-# By this variable a cluster's daemons are told from everybody else's.
-_MARK = "SLURM_TEST_CLUSTER"
-_PATIENCE_S = 30.0
-
-_SLURM_CONF = """\
-ClusterName={name}
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller_port}
-SlurmctldPidFile={home}/slurmctld.pid
-SlurmctldLogFile={home}/slurmctld.log
-StateSaveLocation={home}/state
-SlurmdPidFile={home}/%n.pid
-SlurmdLogFile={home}/%n.log
-SlurmdSpoolDir={home}/%n
-SlurmUser=root
-AuthType=auth/munge
-# A requeued job may not start before its old credential has expired: five seconds is the least that Slurm accepts.
-AuthInfo=socket={home}/munge.socket,cred_expire=5
-ProctrackType=proctrack/pgid
-TaskPlugin=task/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SchedulerParameters=sched_interval=1,batch_sched_delay=0,bf_interval=1
-# Without it a preempted job gets SIGTERM instead of what it asked for with --signal.
-SlurmctldParameters=preempt_send_user_signal
-# Nodes may claim more than the machine has.
-SlurmdParameters=config_overrides
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-JobRequeue=1
-KillWait=5
-# A node is down when it has let two pings pass, which takes twenty seconds.
-SlurmdTimeout=5
-MessageTimeout=7
-InactiveLimit=0
-MinJobAge=300
-MaxArraySize={max_array_size}
-MaxJobCount=1000
-FirstJobId=1
-ReturnToService=2
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=127.0.0.1
-AccountingStoragePort={accounting_port}
-AccountingStoragePass={home}/munge.socket
-JobAcctGatherType=jobacct_gather/none
-JobAcctGatherFrequency=0
-JobCompType=jobcomp/none
-GresTypes=gpu
-NodeName=node1 NodeHostname=localhost NodeAddr=127.0.0.1 Port={node1_port} CPUs=4 RealMemory=8000 Gres=gpu:2
-NodeName=node2 NodeHostname=localhost NodeAddr=127.0.0.1 Port={node2_port} CPUs=4 RealMemory=8000 Gres=gpu:2
-PartitionName=DEFAULT Nodes=node[1-2] DefaultTime=60 MaxTime=INFINITE State=UP
-PartitionName=main Default=YES PriorityTier=1 PreemptMode=REQUEUE GraceTime={grace_s}
-PartitionName=high PriorityTier=10 PreemptMode=OFF
-PartitionName=brief PriorityTier=1 PreemptMode=OFF DefaultTime=1 MaxTime=1
-"""
-
-# Any character devices do, and these exist in every container.
-_GRES_CONF = """\
-AutoDetect=off
-NodeName=node[1-2] Name=gpu File=/dev/zero
-NodeName=node[1-2] Name=gpu File=/dev/full
-"""
-
-_SLURMDBD_CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={home}/munge.socket
-DbdHost=localhost
-DbdPort={accounting_port}
-SlurmUser=root
-LogFile={home}/slurmdbd.log
-PidFile={home}/slurmdbd.pid
-StorageType=accounting_storage/mysql
-StorageHost=localhost
-StorageUser=root
-StorageLoc=slurm
-"""
-
-
-def packages_missing() -> list[str]:
-    """Debian packages of the programs that are not on PATH."""
-    missing = [package for program, package in PROGRAMS.items() if shutil.which(program, path=_SEARCHED) is None]
-    return list(dict.fromkeys(missing))
-
-
-def installed() -> bool:
-    """Whether a cluster can be brought up here."""
-    return not packages_missing()
-
-
-def install() -> None:
-    """Fetch the packages with apt, as root.
-
-    Where apt starts system daemons they may stay: a cluster has sockets, ports and folders of its own.
-    """
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "update"], check=True, env=environment)
-    subprocess.run(["apt-get", "install", "--yes", "--no-install-recommends", *PACKAGES], check=True, env=environment)
+from tests.slurm import cluster_config, processes
+from tests.slurm.packages import SEARCHED, install, packages_missing
+from tests.slurm.processes import MARK, NODES, PATIENCE_S, job_processes, kill, kill_all
 
 
 class Cluster:
@@ -187,7 +77,7 @@ class Cluster:
         self._home.symlink_to(self.root, target_is_directory=True)
         # Kills what we started when its standard input closes, be it by stop() or because we are dead.
         self._guard = subprocess.Popen(
-            [sys.executable, __file__, "guard", str(self._home)], stdin=subprocess.PIPE, start_new_session=True
+            [sys.executable, processes.__file__, str(self._home)], stdin=subprocess.PIPE, start_new_session=True
         )
         try:
             self._start()
@@ -196,7 +86,7 @@ class Cluster:
             raise
 
     def _start(self) -> None:
-        self._write_configs()
+        self._node_ports = cluster_config.write(self.root, self._home, self._max_array_size, self._grace_s)
         self._spawn(
             "munged",
             "--foreground",
@@ -221,7 +111,7 @@ class Cluster:
         """Kill the daemons and all jobs; only files are left."""
         if self._guard is None:
             return
-        _kill_all(self._home)
+        kill_all(self._home)
         for daemon in self._daemons.values():
             daemon.wait()
         self._daemons.clear()
@@ -234,30 +124,6 @@ class Cluster:
         """Until both nodes take jobs."""
         for node in NODES:
             self._wait_for(f"node{node}", partial(self._resume, node))
-
-    def _write_configs(self) -> None:
-        ports = _free_ports(4)
-        self._node_ports = dict(zip(NODES, ports[2:], strict=True))
-        values = {
-            "name": self._home.parent.name,
-            "host": socket.gethostname().partition(".")[0],
-            "home": self._home,
-            "max_array_size": self._max_array_size,
-            "grace_s": self._grace_s,
-            "controller_port": ports[0],
-            "accounting_port": ports[1],
-            "node1_port": ports[2],
-            "node2_port": ports[3],
-        }
-        for name, template in (("slurm", _SLURM_CONF), ("slurmdbd", _SLURMDBD_CONF), ("gres", _GRES_CONF)):
-            path = self.root / f"{name}.conf"
-            path.touch(mode=0o600 if name == "slurmdbd" else 0o644)  # slurmdbd insists
-            path.write_text(template.format(**values))
-        for folder in ("state", "tmp", *(f"node{node}" for node in NODES)):
-            (self.root / folder).mkdir()
-        key = self.root / "munge.key"
-        key.touch(mode=0o600)
-        key.write_bytes(os.urandom(128))
 
     def _start_database(self) -> None:
         # What is here is soon thrown away: small files, and no waiting for the disk.
@@ -278,7 +144,7 @@ class Cluster:
                 ["mariadb-install-db", *options, "--auth-root-authentication-method=normal", "--skip-test-db"],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, _MARK: str(self._home)},
+                env={**os.environ, MARK: str(self._home)},
             )
         if failed:
             raise RuntimeError(f"mariadb-install-db failed:\n{self._tail('mariadb-install-db')}")
@@ -317,7 +183,7 @@ class Cluster:
         """The node dies, as Slurm finds in 20 s; with `leave_processes` it is only cut off, and its jobs go on."""
         self._kill(f"node{node}")
         if not leave_processes:
-            _kill(self.job_processes(node))
+            kill(self.job_processes(node))
 
     def revive_node(self, node: int) -> None:
         """The node is back, and takes jobs. One that comes back before Slurm noticed loses its jobs a minute later."""
@@ -327,6 +193,14 @@ class Cluster:
     def stop_controller(self) -> None:
         """slurmctld is killed: sbatch, squeue and scancel fail after 9 s; jobs go on. It forgets its last 5 s."""
         self._kill("slurmctld")
+
+    @contextlib.contextmanager
+    def without_controller(self) -> Iterator[None]:
+        """slurmctld is down meanwhile."""
+        self.stop_controller()
+        yield
+        self.start_controller()
+        self.wait_ready()
 
     def start_controller(self) -> None:
         """slurmctld is back, with the jobs that it had written down."""
@@ -345,7 +219,7 @@ class Cluster:
 
     def job_processes(self, node: int) -> list[psutil.Process]:
         """What runs for jobs on a node, slurmstepd included."""
-        return _job_processes(self._home, node)
+        return job_processes(self._home, node)
 
     # Daemons
 
@@ -355,7 +229,7 @@ class Cluster:
 
     def _spawn(self, program: str, *arguments: str, name: str = "", **environment: str) -> None:
         name = name or program
-        path = shutil.which(program, path=_SEARCHED)
+        path = shutil.which(program, path=SEARCHED)
         assert path is not None
         with (self.root / f"{name}.out").open("ab") as log:
             self._daemons[name] = subprocess.Popen(
@@ -363,7 +237,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._client_environment(), _MARK: str(self._home), **environment},
+                env={**self._client_environment(), MARK: str(self._home), **environment},
                 start_new_session=True,  # Ctrl-C is for the tests
             )
 
@@ -372,7 +246,7 @@ class Cluster:
         children = psutil.Process(daemon.pid).children() if name == "slurmctld" else []  # slurmscriptd
         daemon.kill()
         daemon.wait()
-        _kill(children)
+        kill(children)
 
     def _resume(self, node: int) -> bool:
         """Whether the node takes jobs; if it has been taken out of service, it is put back."""
@@ -390,7 +264,7 @@ class Cluster:
         return True
 
     def _wait_for(self, name: str, come: Callable[[], bool]) -> None:
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + PATIENCE_S
         while not come():
             daemon = self._daemons.get(name)
             if time.monotonic() > until or (daemon is not None and daemon.poll() is not None):
@@ -402,84 +276,10 @@ class Cluster:
         return "\n".join("\n".join(log.read_text(errors="replace").splitlines()[-20:]) for log in logs)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens at, below those that the kernel gives to clients."""
-    ports: list[int] = []
-    with contextlib.ExitStack() as held:
-        while len(ports) < count:
-            port = SystemRandom().randrange(20000, 32000)
-            probe = held.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                probe.bind(("", port))
-                ports.append(port)
-    return ports
-
-
 def _listens(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _job_processes(home: Path, node: int) -> list[psutil.Process]:
-    """What runs for jobs on a node: each slurmstepd, which tells the controller how a job ended, before its job."""
-    steps, jobs = [], []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            # slurmstepd writes its title over its environment: it is known by the socket that it listens at.
-            if process.name() == "slurmstepd":
-                if any(str(end.laddr).startswith(f"{home}/node{node}/") for end in process.net_connections("unix")):
-                    steps.append(process)
-                    jobs += process.children(recursive=True)
-                continue
-            # A job whose slurmstepd is dead.
-            environment = process.environ()
-            if environment.get("SLURM_CONF") == f"{home}/slurm.conf":
-                jobs += [process] if environment.get("SLURMD_NODENAME") == f"node{node}" else []
-    return list(dict.fromkeys([*steps, *jobs]))
-
-
-def _processes(home: Path) -> list[psutil.Process]:
-    """What belongs to a cluster, but its clients."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get(_MARK) == str(home):
-                found.append(process)
-    return found + [process for node in NODES for process in _job_processes(home, node)]
-
-
-def _kill(processes: Sequence[psutil.Process]) -> None:
-    """Kill them, and wait until none of them runs."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    until = time.monotonic() + _PATIENCE_S
-    while left := [process for process in processes if _runs(process)]:
-        if time.monotonic() > until:
-            raise RuntimeError(f"cannot be killed: {left}")
-        time.sleep(0.01)
-
-
-def _runs(process: psutil.Process) -> bool:
-    # A zombie is dead, though whoever is to take note of it may be slow to.
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
-def _kill_all(home: Path) -> None:
-    """Kill what belongs to a cluster, and what that starts while it is being killed."""
-    while processes := [process for process in _processes(home) if _runs(process)]:
-        _kill(processes)
-
-
-def _guard(home: Path) -> None:
-    """Wait until the owner closes its end, or dies; then nothing of its cluster is left."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stdin.read()
-    _kill_all(home)
-    shutil.rmtree(home.parent, ignore_errors=True)
 
 
 def _stay_up(root: Path) -> None:
@@ -500,7 +300,6 @@ def main() -> int:
     commands.add_parser("install", help="fetch the packages")
     commands.add_parser("check", help="say which packages are missing")
     commands.add_parser("up", help="keep a cluster until Ctrl-C").add_argument("dir", type=Path)
-    commands.add_parser("guard").add_argument("dir", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "install":
         install()
@@ -509,10 +308,8 @@ def main() -> int:
         if missing:
             print(f"missing packages: {' '.join(missing)}")
         return 1 if missing else 0
-    elif arguments.command == "up":
-        _stay_up(arguments.dir)
     else:
-        _guard(arguments.dir)
+        _stay_up(arguments.dir)
     return 0
 
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from tests.fakes.wandb_server import WandbServer
-from tests.slurm.cluster import Cluster, installed, packages_missing
+from tests.slurm.cluster import Cluster
+from tests.slurm.packages import installed, packages_missing
 from trainers.spec import RunFolder, RunResult, RunSpec
 
 T = TypeVar("T")
@@ -90,6 +91,13 @@ class OnCluster:
             text, _ = process.communicate()
             raise AssertionError(f"the command does not end; it said:\n{text}\n{self.tell()}") from None
         return process.returncode, text
+
+    def complete(self, process: subprocess.Popen[str], runs: int, timeout_s: float = 300) -> str:
+        """The command ends well, and each run has completed once; what it said."""
+        code, text = self.finish(process, timeout_s)
+        assert code == 0, text
+        self.each_completed_once(runs)
+        return text
 
     def tell(self) -> str:
         """What Slurm and the jobs have to say, for a test that fails."""

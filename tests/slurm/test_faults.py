@@ -41,9 +41,7 @@ def test_a_job_that_somebody_queues_again(on_cluster: OnCluster):
     process = on_cluster.sweep("-m", "beta=1,2", steps=60)
     (one, _) = on_cluster.under_way(2, step=12)
     on_cluster.cluster.run("scontrol", "requeue", on_cluster.job_of(one))
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(process, 2)
     assert len(on_cluster.causes(one.run_id)) == 2
 
 
@@ -53,9 +51,7 @@ def test_a_job_that_must_make_room_for_a_higher_partition(on_cluster: OnCluster)
     runs = on_cluster.under_way(2, step=5)
     words = ("--parsable", "-p", "high", "-c", "4", "-N", "2", "-o", "/dev/null", "--wrap", "sleep 5")
     on_cluster.cluster.run("sbatch", *words)
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(process, 2)
     for spec in runs:
         assert on_cluster.causes(spec.run_id)[0] == "preempted", on_cluster.tell()
     _, told = on_cluster.finish(on_cluster.start("status", str(on_cluster.study)))
@@ -67,25 +63,18 @@ def test_slurmctld_that_is_down_for_a_while(on_cluster: OnCluster):
     process = on_cluster.sweep("launcher.max_submitted=3", "-m", "beta=range(1,8)", steps=60)
     on_cluster.under_way(3)
     time.sleep(6)  # what slurmctld has taken in the last seconds it would forget
-    on_cluster.cluster.stop_controller()
-    time.sleep(15)
-    on_cluster.cluster.start_controller()
-    on_cluster.cluster.wait_ready()
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(7)
+    with on_cluster.cluster.without_controller():
+        time.sleep(15)
+    on_cluster.complete(process, 7)
 
 
 def test_a_job_that_a_crashed_slurmctld_has_forgotten(on_cluster: OnCluster):
     """What it took a moment before is lost with it, and its number given to another job: it is submitted again."""
     process = on_cluster.sweep("-m", "beta=1,2", steps=30)
     until(on_cluster.job_ids, 30, "nothing is submitted")
-    on_cluster.cluster.stop_controller()
-    on_cluster.cluster.start_controller()
-    on_cluster.cluster.wait_ready()
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    with on_cluster.cluster.without_controller():
+        pass
+    on_cluster.complete(process, 2)
 
 
 def test_sacct_that_is_gone_for_a_while(on_cluster: OnCluster):
@@ -103,9 +92,7 @@ def test_a_run_that_is_killed(on_cluster: OnCluster):
     process = on_cluster.sweep("-m", "beta=1,2", steps=40)
     (one, _) = on_cluster.under_way(2, step=12)
     on_cluster.worker_of(one).kill()
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(process, 2)
     assert on_cluster.causes(one.run_id) == ["killed", None]
 
 
@@ -114,9 +101,7 @@ def test_a_job_that_is_killed(on_cluster: OnCluster):
     process = on_cluster.sweep("-m", "beta=1,2", steps=60)
     (one, _) = on_cluster.under_way(2, step=12)
     on_cluster.process_of_job(one).kill()
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(process, 2)
     assert on_cluster.causes(one.run_id) == ["killed", None], on_cluster.tell()
     assert len(on_cluster.job_ids()) == 2
 
@@ -129,17 +114,13 @@ def test_a_job_that_somebody_cancels(on_cluster: OnCluster):
     code, text = on_cluster.finish(process)
     assert code == 1, text
     assert on_cluster.results()[one.run_id].status == "cancelled"
-    code, text = on_cluster.finish(on_cluster.start("resume", str(on_cluster.study)))
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(on_cluster.start("resume", str(on_cluster.study)), 2)
 
 
 def test_memory_that_is_full(on_cluster: OnCluster):
     """Half the micro-batch, and twice as many of them, until it fits: the same effective batch."""
     words = ["training.batch_size=8", "training.gradient_accumulation=1"]
-    code, text = on_cluster.finish(on_cluster.sweep(*words, "-m", "beta=1,2", steps=10, PREFSWEEP_TEST_FAULT="memory"))
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(on_cluster.sweep(*words, "-m", "beta=1,2", steps=10, PREFSWEEP_TEST_FAULT="memory"), 2)
     for spec in on_cluster.specs():
         assert on_cluster.causes(spec.run_id) == ["out_of_memory", "out_of_memory", None]
         assert {line.split()[1] for line in (spec.run_dir / "steps").read_text().splitlines()} == {"2x4"}
@@ -213,9 +194,7 @@ def test_a_controller_that_dies_before_sbatch(on_cluster: OnCluster, tmp_path: P
     path = f"{fake.parent}:{os.environ['PATH']}"
     code, _ = on_cluster.finish(on_cluster.sweep("-m", "beta=1,2", steps=5, PATH=path))
     assert code == -signal.SIGKILL
-    code, text = on_cluster.finish(on_cluster.start("resume", str(on_cluster.study)))
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(on_cluster.start("resume", str(on_cluster.study)), 2)
 
 
 def test_a_controller_that_is_killed(on_cluster: OnCluster):
@@ -225,10 +204,8 @@ def test_a_controller_that_is_killed(on_cluster: OnCluster):
     on_cluster.under_way(3)
     process.kill()
     process.communicate()
-    code, text = on_cluster.finish(on_cluster.sweep(*words, steps=40))
-    assert code == 0, text
+    text = on_cluster.complete(on_cluster.sweep(*words, steps=40), 6)
     assert "submitted before" in text
-    on_cluster.each_completed_once(6)
 
 
 def test_two_controllers(on_cluster: OnCluster):
@@ -253,10 +230,8 @@ def test_a_bad_node_is_avoided(on_cluster: OnCluster):
         "beta=range(1,9)",
     ]
     process = on_cluster.sweep(*words, steps=10, PREFSWEEP_TEST_FAULT="bad node")
-    code, text = on_cluster.finish(process)
-    assert code == 0, text
+    text = on_cluster.complete(process, 8)
     assert "node node1 is avoided" in text
-    on_cluster.each_completed_once(8)
     assert {on_cluster.node_of(spec) for spec in on_cluster.specs()} == {2}
 
 
@@ -276,6 +251,4 @@ def test_sbatch_that_refuses_too_many_jobs_is_asked_again(on_cluster: OnCluster,
     )
     fake.chmod(0o755)
     path = f"{fake.parent}:{os.environ['PATH']}"
-    code, text = on_cluster.finish(on_cluster.sweep("-m", "beta=range(1,9)", steps=5, PATH=path))
-    assert code == 0, text
-    on_cluster.each_completed_once(8)
+    on_cluster.complete(on_cluster.sweep("-m", "beta=range(1,9)", steps=5, PATH=path), 8)

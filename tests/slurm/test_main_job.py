@@ -105,9 +105,7 @@ def test_a_detached_study_is_gathered_later(on_cluster: OnCluster):
     code, text = on_cluster.finish(on_cluster.start("status", str(on_cluster.study)))
     assert "2 of 2 runs completed" in text
     assert "complete" in (on_cluster.study / "table.md").read_text()
-    code, text = on_cluster.finish(on_cluster.start("resume", str(on_cluster.study)))
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(on_cluster.start("resume", str(on_cluster.study)), 2)
 
 
 def test_status_tells_why_jobs_wait(on_cluster: OnCluster):
@@ -141,9 +139,7 @@ def test_cancel_ends_the_studys_jobs_and_no_others(on_cluster: OnCluster):
     until(lambda: left() == other, 30, "jobs are left, or too few")
     assert mine != other
     assert not on_cluster.completed()
-    code, text = on_cluster.finish(on_cluster.start("resume", str(on_cluster.study)))
-    assert code == 0, text
-    on_cluster.each_completed_once(4)
+    on_cluster.complete(on_cluster.start("resume", str(on_cluster.study)), 4)
 
 
 def test_ctrl_c_leaves_the_jobs_and_resume_takes_them_up(on_cluster: OnCluster):
@@ -210,15 +206,11 @@ def test_a_cluster_without_accounting_works_as_well(on_cluster: OnCluster, tmp_p
     for name in ("sbatch", "squeue", "scontrol", "scancel", "sinfo", "srun", "bash", "sh", "env"):
         found = subprocess.run(["which", name], capture_output=True, text=True, check=True).stdout.strip()
         (folder / name).symlink_to(found)
-    code, text = on_cluster.finish(on_cluster.sweep("-m", "beta=range(1,4)", steps=5, PATH=str(folder)))
-    assert code == 0, text
-    on_cluster.each_completed_once(3)
+    on_cluster.complete(on_cluster.sweep("-m", "beta=range(1,4)", steps=5, PATH=str(folder)), 3)
 
 
 def test_the_slurm_path_works_without_slurm(on_cluster: OnCluster):
-    code, text = on_cluster.finish(on_cluster.sweep("launcher.cluster=local", "-m", "beta=range(1,5)", steps=5))
-    assert code == 0, text
-    on_cluster.each_completed_once(4)
+    on_cluster.complete(on_cluster.sweep("launcher.cluster=local", "-m", "beta=range(1,5)", steps=5), 4)
 
 
 def test_what_the_cluster_would_refuse_is_told_first(on_cluster: OnCluster):

@@ -6,9 +6,7 @@ from tests.slurm.conftest import OnCluster
 def test_a_limit_of_a_minute_on_a_run_of_three(on_cluster: OnCluster):
     """Signal, flag, checkpoint, queue: with the shortest limit that Slurm knows."""
     process = on_cluster.sweep("launcher.time_min=1", "-m", "beta=1,2", steps=1800)
-    code, text = on_cluster.finish(process, timeout_s=500)
-    assert code == 0, text
-    on_cluster.each_completed_once(2)
+    on_cluster.complete(process, 2, timeout_s=500)
     for spec in on_cluster.specs():
         causes = on_cluster.causes(spec.run_id)
         assert len(causes) > 2

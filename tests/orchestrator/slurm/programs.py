@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+# Of what sacct prints.
+HEADING = "JobID|State|NodeList|ExitCode|JobName\n"
+
 
 class Programs:
     """`tell("sacct", "…")` makes a sacct that prints that; what each was asked is in `asked`."""

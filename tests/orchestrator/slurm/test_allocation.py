@@ -1,131 +1,36 @@
-"""What goes on inside one job, with real processes for its runs and a scheduler that says what the test wants."""
+"""What goes on inside one job while it lasts, with real processes for its runs."""
 
-import contextlib
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator import ledger, retries
-from orchestrator.attempts import alone_in, count_attempt
 from orchestrator.launchers.slurm import batches
-from orchestrator.launchers.slurm.allocation import NO_BATCH, Task, main, noting
-from orchestrator.launchers.slurm.batches import Allocation, Batch, TaskNote
+from orchestrator.launchers.slurm.allocation import NO_BATCH, Task, main
+from orchestrator.launchers.slurm.batches import Batch
 from orchestrator.launchers.slurm.place import Why
-from tests.contracts.small_runs import spec_in, until
-from tests.orchestrator.slurm.targets import HERE
-from trainers.spec import Cause, RunResult, RunSpec
+from tests.contracts.small_runs import until
+from tests.orchestrator.slurm.job import (
+    LIMITS,
+    QUEUED_AGAIN,
+    FakePlace,
+    batch_of,
+    begun,
+    note_of,
+    results,
+    signalled_when,
+    specs_that,
+    under_way,
+)
+from trainers.spec import RunResult
 
-LIMITS = {
-    "node_failure": 5,
-    "preempted": 5,
-    "time_limit": 5,
-    "out_of_memory": 3,
-    "disk_full": 5,
-    "killed": 2,
-    "lost": 3,
-}
-TRAINING = {"training": {"batch_size": 8, "gradient_accumulation": 1}, "evaluation": {"batch_size": 8}}
-AT_THE_LIMIT = Why("time_limit", come_back=True)
-QUEUED_AGAIN = 77
-
-
-@dataclasses.dataclass
-class FakePlace:
-    """Where the job is, and what its scheduler says."""
-
-    why: Why = AT_THE_LIMIT
-    earlier: Cause = "node_failure"
-    may_come_back: bool = True
-    job_id: str = "17_0"
-    task: int = 0
-    node_rank: int = 0
-    first_host: str = "127.0.0.1"
-    restarts: int = 0
-    exit_code: int = QUEUED_AGAIN
-    asked_why: int = 0
-    asked_earlier: int = 0
-    queued_again: int = 0
-
-    def why_signalled(self, grace_s: float) -> Why:
-        self.asked_why += 1
-        return self.why
-
-    def earlier_end(self) -> Cause:
-        self.asked_earlier += 1
-        return self.earlier
-
-    def queue_again(self) -> bool:
-        self.queued_again += 1
-        return self.may_come_back
-
-
-@pytest.fixture(autouse=True)
-def in_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a job's program sets it for its runs."""
-    monkeypatch.setenv(ledger.JOB, "17_0")
-
-
-def specs_that(study: Path, *does: str, config: dict[str, Any] = TRAINING) -> list[RunSpec]:
-    """A run for each word."""
-    made = [
-        dataclasses.replace(spec_in(study, trial), params={"does": word}, config=config)
-        for trial, word in enumerate(does)
-    ]
-    for spec in made:
-        spec.write()
-    return made
-
-
-def batch_of(study: Path, specs: list[RunSpec], **changes: Any) -> Batch:
-    given: dict[str, Any] = {"runs_at_a_time": 1, "threads": 1, "gpus": 0, "ranks": 1, "nodes": 1, "grace_s": 10.0}
-    given |= {"requeue": True, "limits": LIMITS, "more_memory": None, "preload": [HERE], "target": f"{HERE}:as_told"}
-    allocation = Allocation(**{**given, **changes})
-    return batches.create(study, "s", [[spec.run_id for spec in specs]], {}, allocation)
-
-
-@contextlib.contextmanager
-def signalled_when(task: Task, condition: Callable[[], object]) -> Iterator[None]:
-    """The job gets its signal as soon as the condition holds."""
-
-    def watch() -> None:
-        until(condition, 15)
-        task.signalled()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    yield
-    thread.join()
-
-
-def under_way(*specs: RunSpec) -> Callable[[], bool]:
-    return lambda: all(spec.folder.metrics.exists() for spec in specs)
-
-
-def results(specs: list[RunSpec]) -> list[RunResult]:
-    found = [RunResult.read(spec.folder) for spec in specs]
-    assert None not in found
-    return found  # type: ignore[return-value]
-
-
-def begun(study: Path) -> list[int]:
-    """The trials of which an attempt was begun, in order."""
-    path = study / "begun"
-    return [int(line) for line in path.read_text().split()] if path.exists() else []
-
-
-def note_of(batch: Batch) -> TaskNote:
-    note = TaskNote.read(batch.task(0))
-    assert note is not None
-    return note
+pytestmark = pytest.mark.usefixtures("in_job")
 
 
 def test_the_runs_of_a_job_are_carried_out_one_after_another(tmp_path: Path) -> None:
@@ -347,105 +252,6 @@ def test_a_job_that_is_not_wanted_any_more_begins_nothing(tmp_path: Path) -> Non
     assert [result.status for result in results(specs)] == ["cancelled"] * 2
 
 
-# A job that was queued again
-
-
-def saved_by_signal(batch: Batch, last: RunSpec, **place: Any) -> None:
-    """The job's first life: until a signal comes while this run is under way."""
-    task = Task(batch, FakePlace(**place))
-    with signalled_when(task, under_way(last)):
-        assert task.carry_out() == QUEUED_AGAIN
-
-
-def lives_on(batch: Batch, **place: Any) -> tuple[int, list[int], FakePlace]:
-    """Its next life, in which runs only do what ends by itself: exit code, trials begun, and its place."""
-    (batch.study / "begun").unlink(missing_ok=True)
-    for run_id in batch.tasks[0]:
-        spec = RunSpec.read(batch.run_dir(run_id))
-        if spec.params["does"] == "until_stopped":
-            dataclasses.replace(spec, params={"does": "nothing"}).write()
-    here = FakePlace(restarts=1, **place)
-    return Task(batch, here).carry_out(), begun(batch.study), here
-
-
-def test_a_job_queued_again_goes_on_with_what_was_not_done(tmp_path: Path) -> None:
-    specs = specs_that(tmp_path, "nothing", "until_stopped", "nothing")
-    batch = batch_of(tmp_path, specs)
-    saved_by_signal(batch, specs[1])
-    assert lives_on(batch)[:2] == (0, [1, 2])
-    assert [result.status for result in results(specs)] == ["completed"] * 3
-    assert results(specs)[1].attempts == 2
-
-
-def test_a_job_queued_again_does_not_repeat_what_failed_for_good(tmp_path: Path) -> None:
-    specs = specs_that(tmp_path, "raises", "until_stopped")
-    batch = batch_of(tmp_path, specs)
-    saved_by_signal(batch, specs[1])
-    assert lives_on(batch)[:2] == (1, [1])
-    assert (results(specs)[0].error, results(specs)[0].attempts) == ("ValueError: no such thing", 1)
-
-
-def test_a_job_queued_again_does_not_repeat_what_it_gave_back_to_the_controller(tmp_path: Path) -> None:
-    """Which has submitted it to a job with more memory by now."""
-    specs = specs_that(tmp_path, "fills_memory", "until_stopped")
-    batch = batch_of(tmp_path, specs, more_memory=1.5)
-    saved_by_signal(batch, specs[1])
-    assert lives_on(batch)[1] == [1]
-
-
-def test_a_job_queued_again_does_not_repeat_what_was_pruned(tmp_path: Path) -> None:
-    specs = specs_that(tmp_path, "prunes_itself", "until_stopped")
-    batch = batch_of(tmp_path, specs)
-    saved_by_signal(batch, specs[1])
-    assert lives_on(batch)[1] == [1]
-
-
-def test_a_job_queued_again_does_not_repeat_what_was_cancelled(tmp_path: Path) -> None:
-    """By a stop in the run's own folder, which the run has cleared when it obeyed."""
-    specs = specs_that(tmp_path, "stops_itself", "until_stopped")
-    batch = batch_of(tmp_path, specs)
-    saved_by_signal(batch, specs[1])
-    assert results(specs[:1])[0].status == "cancelled"
-    assert lives_on(batch)[1] == [1]
-
-
-def died_with_its_node(spec: RunSpec) -> None:
-    """An attempt that could not say how it ended."""
-    with alone_in(spec.folder) as lock:
-        ledger.note_began(spec.folder, count_attempt(lock, spec.folder))
-
-
-def test_an_attempt_that_vanished_with_its_node_is_one_by_that_cause(tmp_path: Path) -> None:
-    specs = specs_that(tmp_path, "nothing", "nothing")
-    batch = batch_of(tmp_path, specs)
-    died_with_its_node(specs[0])
-    code, trials, place = lives_on(batch)
-    assert (code, trials) == (0, [0, 1])
-    assert results(specs)[0].attempts == 2
-    assert ledger.causes(specs[0].folder) == {"node_failure": 1}
-    assert place.asked_earlier == 1
-
-
-def test_a_run_that_vanished_too_often_has_failed(tmp_path: Path) -> None:
-    specs = specs_that(tmp_path, "nothing")
-    batch = batch_of(tmp_path, specs, limits={**LIMITS, "preempted": 1})
-    for _ in range(2):
-        died_with_its_node(specs[0])
-        ledger.note_ended(specs[0].folder, RunResult("r", "failed", attempts=1, cause="preempted"))
-    code, trials, _ = lives_on(batch, earlier="preempted")
-    assert (code, trials) == (1, [])
-    assert (results(specs)[0].status, results(specs)[0].cause) == ("failed", "preempted")
-
-
-def test_an_attempt_of_another_job_is_not_this_ones_to_judge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    specs = specs_that(tmp_path, "nothing")
-    batch = batch_of(tmp_path, specs)
-    monkeypatch.setenv(ledger.JOB, "16_0")
-    died_with_its_node(specs[0])
-    assert lives_on(batch)[2].asked_earlier == 0
-    assert ledger.causes(specs[0].folder) == {}
-
-
 # On the other nodes of a job
 
 
@@ -507,31 +313,3 @@ def test_the_program_saves_at_usr2_and_asks_to_be_started_again(tmp_path: Path, 
 def test_a_folder_without_a_batch_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--task", "0"]) == NO_BATCH
     assert "is not the folder of a batch" in capsys.readouterr().err
-
-
-# Over several lives of a job
-
-
-def test_what_the_program_of_a_job_had_done_with_it_does_not_begin_again(tmp_path: Path) -> None:
-    """Its own first note must not hide from it what it wrote before it was queued again."""
-    specs = specs_that(tmp_path, "prunes_itself", "until_stopped")
-    batch = batch_of(tmp_path, specs)
-    saved_by_signal(batch, specs[1])
-    with noting(Task(batch, FakePlace())) as task:
-        task.signalled()
-        task.carry_out()
-    assert begun(tmp_path).count(0) == 1
-
-
-def test_a_stop_that_a_job_asked_for_itself_does_not_cancel_its_run_in_the_next_life(tmp_path: Path) -> None:
-    """As where the processes of a run were killed before they could obey."""
-    specs = specs_that(tmp_path, "nothing")
-    batch, place = batch_of(tmp_path, specs), FakePlace()
-    os.environ[ledger.JOB] = place.job_id
-    try:
-        died_with_its_node(specs[0])
-    finally:
-        del os.environ[ledger.JOB]
-    specs[0].folder.stop.touch()
-    assert Task(batch, place).carry_out() == 0
-    assert results(specs)[0].status == "completed"
