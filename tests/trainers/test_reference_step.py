@@ -1,6 +1,5 @@
 """Reference log-probabilities computed ahead of the runs: as a command, and as a step of a study."""
 
-import functools
 import shutil
 import subprocess
 import sys
@@ -55,8 +54,7 @@ def test_methods_that_ask_for_other_pairs_are_prepared_beside_each_other(here: S
     for config in (here.config("orpo"), here.config("likelihood")):
         policy = load_policy(config, here.cache)
         passes = asked(policy)
-        reference = functools.partial(reference_scores, policy=policy, cache_dir=here.cache)
-        scored_for(config, policy, here.splits(config), reference)
+        scored_for(config, policy, here.splits(config), here.cache)
         assert not passes
 
 
