@@ -27,7 +27,10 @@ class Runs:
     """Runs, and what a reader of them should know.
 
     `frame`: the columns IDENTITY; metrics as float columns `eval/...` and `train/...`, the last value of each, NaN
-    where a run has none; `config` and `params` are JSON texts. `told`: what was skipped or is strange, a sentence each.
+    where a run has none; `config` and `params` are JSON texts. Text that a run has not is None; numbers are <NA> in
+    `trial`, `seed` and `steps`, else NaN. Parts that were asked for are columns whose cells are arrays, one for each
+    run (numbers float64 or int64, NaN where there is none; text str), or None where a run has no such part; `tokens`
+    is JSON text. `told`: what was skipped or is strange, a sentence each.
     """
 
     frame: pd.DataFrame
@@ -39,12 +42,16 @@ class Runs:
     @property
     def metrics(self) -> list[str]:
         """Names of the metrics that some run has."""
-        return [name for name in self.frame.columns if name.startswith(("eval/", "train/"))]
+        return [name for name in self.frame.columns if is_metric(name)]
 
     @property
     def completed(self) -> "Runs":
         """Those that ended well."""
-        return Runs(self.frame[self.frame["status"] == "completed"].reset_index(drop=True), self.told)
+        return self.where(self.frame["status"] == "completed")
+
+    def where(self, wanted: "pd.Series[bool]") -> "Runs":
+        """Those of the marked rows."""
+        return Runs(self.frame[wanted].reset_index(drop=True), self.told)
 
     def values(self, key: str) -> pd.Series:
         """What each run has of a key: a swept key, an identity column, or one of its config by its dotted name.
@@ -65,6 +72,11 @@ class Runs:
     def _settings(self) -> Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]:
         for params, config in zip(self.frame["params"], self.frame["config"], strict=True):
             yield _mapping(params), _mapping(config)
+
+
+def is_metric(name: str) -> bool:
+    """Whether a column is a metric's last value."""
+    return name.startswith(("eval/", "train/"))
 
 
 def _mapping(text: object) -> dict[str, Any]:

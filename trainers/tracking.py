@@ -6,18 +6,17 @@ but a bounded wait, which may be put off until the run's result is on disk. What
 
 import contextlib
 import hashlib
-import netrc
 import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from trainers.config import RunConfig, Tracking
 from trainers.spec import RunSpec
+from trainers.wandb_key import has_key, host, without_key
 
 Mode = Literal["online", "offline", "disabled"]
 _WISHES: Mapping[str, Mode] = {
@@ -81,20 +80,20 @@ def resolve_mode(tracking: Tracking) -> Mode:
     mode: Mode | None = _WISHES.get(os.environ.get("WANDB_MODE", "")) if tracking.mode == "auto" else tracking.mode
     if mode in ("disabled", "offline"):
         return mode
-    if _has_key(_host(tracking)):
+    if has_key(host(tracking.base_url)):
         return "online"
     if mode == "online":
-        _say(f"no key for {_host(tracking)} (WANDB_API_KEY, or `wandb login`): the run is tracked offline")
+        _say(f"no key for {host(tracking.base_url)} (WANDB_API_KEY, or `wandb login`): the run is tracked offline")
     return "offline"
 
 
 def missing_key(tracking: Tracking) -> list[str]:
     """A fault where tracking=online has no key, or its address carries a password, which would be written to files."""
     faults = []
-    if tracking.mode == "online" and not _has_key(_host(tracking)):
+    if tracking.mode == "online" and not has_key(host(tracking.base_url)):
         faults.append(
-            f"tracking=online: no key for {urlsplit(_host(tracking)).hostname}: set WANDB_API_KEY, use `wandb login`, "
-            "or track with tracking=offline"
+            f"tracking=online: no key for {urlsplit(host(tracking.base_url)).hostname}: set WANDB_API_KEY, "
+            "use `wandb login`, or track with tracking=offline"
         )
     if tracking.base_url and urlsplit(tracking.base_url).username is not None:
         faults.append("tracking.base_url: leave user and password out of it; WANDB_API_KEY is for the key")
@@ -204,25 +203,10 @@ def _end_service() -> None:
         wandb.teardown()
 
 
-def _host(tracking: Tracking) -> str:
-    return tracking.base_url or os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
-
-
-def _has_key(host: str) -> bool:
-    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
-        return True
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
-    try:
-        return netrc.netrc(path).authenticators(urlsplit(host).netloc) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
 def _described(error: BaseException) -> str:
     """The error in one line, without the key, should W&B quote it."""
     line = next(iter(str(error).strip().splitlines()), "")
-    key = os.environ.get("WANDB_API_KEY")
-    return f"{type(error).__name__}: {line.replace(key, '***') if key else line}"
+    return f"{type(error).__name__}: {without_key(line)}"
 
 
 def _say(what: str) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import BadQuestion, NoRuns
-from analysis.folders import read_folders, reference_label
+from analysis.folders import read_folders
+from analysis.identity import reference_label
 from analysis.runs import IDENTITY
 from tests.fakes.finished_study import Finished, finished_study
 
