@@ -66,6 +66,8 @@ def gather_parquet(path: Path, asked: Asked, told: Told) -> Gathered:
 
 
 def _open(path: Path) -> tuple[pq.ParquetFile, Mapping[str, Any]]:
+    if not path.is_file():
+        raise NoRuns(f"{path}: there is no such file")
     try:
         file = pq.ParquetFile(path)
         about = json.loads((file.schema_arrow.metadata or {}).get(_METADATA, b"null"))

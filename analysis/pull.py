@@ -31,9 +31,9 @@ class Pulled:
         """What to tell of it."""
         told = [f"{path}: {count(len(self.runs), 'run')}, {self.unchanged} of them as before"]
         if self.gone:
-            told.append(f"{count(self.gone, 'run')} that the file had are not in the sources any more, and left it")
+            told.append(f"gone from the sources, and so from the file: {count(self.gone, 'run')}")
         if self.missed:
-            told.append(f"{count(self.missed, 'run')} lack what could not be fetched: pull again for that")
+            told.append(f"not wholly fetched: {count(self.missed, 'run')}; pull again for the rest")
         return told
 
 

@@ -74,6 +74,10 @@ class WandbServer:
         """Answer so many of the next requests, of one operation or of any, with an error."""
         self._faults.append(_Fault(status, times, operation))
 
+    def calm(self) -> None:
+        """Fail no more."""
+        self._faults.clear()
+
     def fault(self, what: str) -> int | None:
         """The error that this request is to get, if any."""
         with self._lock:
