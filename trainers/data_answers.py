@@ -52,7 +52,7 @@ def answer_fields(prompt: str, completion: str, label: str) -> AnswerReader:
 def _label(value: object, field: str) -> bool:
     # 1.0 == 1 too, but a number with a point is a score.
     if not isinstance(value, int) or value not in (0, 1):
-        raise RowFault(f"field {field!r} must be true or false, or 1 or 0, got {quoted(value)}")
+        raise RowFault(f"field {field!r} must be true or false, or 1 or 0", f", got {quoted(value)}")
     return bool(value)
 
 

@@ -4,40 +4,67 @@ A file whose second line reads {"question": "2+2?", ...} -> InvalidInput: "pairs
 'question', ...; data.prompt_field=question reads another".
 """
 
-import difflib
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
 from trainers.data_pairs import MissingField, Reader, Row, RowFault, Unusable, quoted
 from trainers.errors import InvalidInput
+from trainers.nearest import listed, nearest
 
-# Faults of rows that are told one by one.
-TOLD = 10
+# Reasons that are told of a file, and rows that are named for each.
+TOLD, NAMED = 10, 3
 BOM = b"\xef\xbb\xbf"
 
 T = TypeVar("T")
 
 
 class Faults:
-    """Collects faults of rows: the first ones in full, of the rest the number."""
+    """Collects faults of the rows of a file: each reason once, with the first rows that have it, and how many more."""
 
-    def __init__(self) -> None:
-        self.first: list[str] = []
-        self.count = 0
+    def __init__(self, name: str, row: str) -> None:
+        """`name` of the file, and what a row of it is called."""
+        self._name, self._row = name, row
+        self._kinds: dict[str, _Kind] = {}
 
-    def add(self, fault: str) -> None:
-        """Count one more."""
-        self.count += 1
-        if self.count <= TOLD:
-            self.first.append(fault)
+    def add(self, number: int, fault: RowFault, advice: str = "") -> None:
+        """A row's fault, with what may be done about it."""
+        kind = self._kinds.setdefault(fault.reason, _Kind(fault.reason, fault.given, advice))
+        kind.rows.append(number)
+        kind.alike = kind.alike and fault.given == kind.given
 
     def told(self) -> list[str]:
-        """The first faults, and how many more there are."""
-        more = self.count - len(self.first)
-        return [*self.first, f"and {more} more rows with faults"] if more else self.first
+        """ "pairs.jsonl lines 3, 4, 5 and 7 more: no field 'prompt'; it has 'question'", in the order of the file."""
+        kinds = list(self._kinds.values())
+        told = [f"{self._name} {kind.told(self._row)}" for kind in kinds[:TOLD]]
+        more = sum(len(kind.rows) for kind in kinds[TOLD:])
+        return [*told, f"{self._name}: and {more} more {self._row}s with other faults"] if more else told
+
+
+@dataclass
+class _Kind:
+    """Rows with one reason; `given` and `advice` are of the first of them."""
+
+    reason: str
+    given: str
+    advice: str
+    rows: list[int] = field(default_factory=list)
+    alike: bool = True
+
+    def told(self, row: str) -> str:
+        given = self.given if self.alike else f"{self.given} in {row} {self.rows[0]}"
+        return f"{_numbered(row, self.rows)}: {self.reason}{given}{self.advice}"
+
+
+def _numbered(row: str, numbers: Sequence[int]) -> str:
+    """ "line 3", "lines 3 and 4", "lines 3, 4, 5 and 7 more"."""
+    if len(numbers) == 1:
+        return f"{row} {numbers[0]}"
+    more = len(numbers) - NAMED
+    return f"{row}s {listed([*map(str, numbers[:NAMED]), *([f'{more} more'] if more > 0 else [])])}"
 
 
 def read_rows(
@@ -53,9 +80,8 @@ def read_rows(
     Rows that nothing can be learnt from are faults, or with `skip_unusable` left out. Raises InvalidInput with every
     fault of the file.
     """
-    faults, skipped = Faults(), 0
+    faults, skipped = Faults(quoted(path.name)[1:-1], "line"), 0
     rows: list[T] = []
-    name = quoted(path.name)[1:-1]
     for number, line in numbered_lines(path, setting):
         try:
             rows.append(reader(_parse(line)))
@@ -63,13 +89,13 @@ def read_rows(
             if skip_unusable:
                 skipped += 1
             else:
-                faults.add(f"{name} line {number}: {fault}")
+                faults.add(number, fault)
         except MissingField as fault:
-            faults.add(f"{name} line {number}: {fault}{_settings(fault)}")
+            faults.add(number, fault, _settings(fault))
         except RowFault as fault:
-            faults.add(f"{name} line {number}: {fault}")
-    if faults.count:
-        raise InvalidInput(faults.told())
+            faults.add(number, fault)
+    if told := faults.told():
+        raise InvalidInput(told)
     if not rows:
         raise InvalidInput([f"{setting}: {quoted(str(path))} holds no {what}: one JSON object a line is asked for"])
     return rows, skipped
@@ -77,16 +103,16 @@ def read_rows(
 
 def read_mappings(rows: Iterable[Mapping[str, Any]], setting: str, reader: Reader) -> tuple[list[Row], int]:
     """As `read_rows`, for rows that a library has read."""
-    faults, read, skipped = Faults(), [], 0
+    faults, read, skipped = Faults(setting, "row"), [], 0
     for number, row in enumerate(rows, 1):
         try:
             read.append(reader(row))
         except Unusable:
             skipped += 1
         except RowFault as fault:
-            faults.add(f"{setting} row {number}: {fault}")
-    if faults.count:
-        raise InvalidInput(faults.told())
+            faults.add(number, fault)
+    if told := faults.told():
+        raise InvalidInput(told)
     return read, skipped
 
 
@@ -119,13 +145,14 @@ def _parse(line: bytes) -> Mapping[str, Any]:
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        raise RowFault(f"not UTF-8: byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line") from None
+        at = f": byte 0x{line[error.start]:02x} at byte {error.start + 1} of the line"
+        raise RowFault("not UTF-8", at) from None
     except json.JSONDecodeError as error:
-        raise RowFault(f"not JSON: {error.msg} at column {error.colno}: {quoted(_around(error))}") from None
+        raise RowFault("not JSON", f": {error.msg} at column {error.colno}: {quoted(_around(error))}") from None
     except (RecursionError, ValueError) as error:
-        raise RowFault(f"not JSON that can be read: {quoted(str(error))}") from None
+        raise RowFault("not JSON that can be read", f": {quoted(str(error))}") from None
     if not isinstance(value, dict):
-        raise RowFault(f"a JSON object is asked for, got {quoted(value)}")
+        raise RowFault("a JSON object is asked for", f", got {quoted(value)}")
     return value
 
 
@@ -139,7 +166,7 @@ def _settings(fault: MissingField) -> str:
     advice = ""
     for role in filter(None, fault.missing):
         known = [name for name in options if name.lower() in _OTHER_NAMES[role.removeprefix("eval_")]]
-        near = known or difflib.get_close_matches(fault.missing[role], options, n=1, cutoff=0.5)
+        near = known or nearest(fault.missing[role], options, cutoff=0.5)
         advice += f"; data.{role}_field={quoted(near[0])[1:-1] if near else 'NAME'} reads another"
     return advice
 

@@ -37,7 +37,11 @@ class Row:
 
 
 class RowFault(Exception):
-    """A row that is no pair; its text says why, and what to change."""
+    """A row that is no pair: why, and what to change; `given` is what stands in this row, after the reason."""
+
+    def __init__(self, reason: str, given: str = "") -> None:
+        self.reason, self.given = reason, given
+        super().__init__(f"{reason}{given}")
 
 
 class Unusable(RowFault):
@@ -111,7 +115,7 @@ def ultrafeedback(row: Mapping[str, Any]) -> Row:
     conversations = [text_in(row, name) for name in ("chosen", "rejected")]
     for name, conversation in zip(("chosen", "rejected"), conversations, strict=True):
         if isinstance(conversation, str):
-            raise RowFault(f"field {name!r} must be a list of chat messages, got text {quoted(conversation)}")
+            raise RowFault(f"field {name!r} must be a list of chat messages", f", got text {quoted(conversation)}")
     chosen, rejected = (as_messages(conversation, "assistant") for conversation in conversations)
     if len(chosen) < 2 or len(rejected) < 2:
         raise RowFault("fields 'chosen' and 'rejected' must each hold the prompt's messages and the answer's")
@@ -130,7 +134,7 @@ def _row(prompt: Text, chosen: Text, rejected: Text, *, same_prompt: bool = True
     for name, text in (("prompt", prompt), ("chosen", chosen), ("rejected", rejected)):
         check_said(name, text)
     if chosen == rejected:
-        raise Unusable(f"chosen and rejected are equal: {quoted(plain(chosen))}")
+        raise Unusable("chosen and rejected are equal", f": {quoted(plain(chosen))}")
     return Row(Pair(prompt, chosen, rejected), same_prompt)
 
 
@@ -140,7 +144,7 @@ def check_said(name: str, text: Text) -> None:
     if not said or said.isspace():
         raise Unusable(f"{name} is empty")
     if not _is_text(said):
-        raise RowFault(f"{name} holds half a surrogate pair, which no tokenizer can read: {quoted(said)}")
+        raise RowFault(f"{name} holds half a surrogate pair, which no tokenizer can read", f": {quoted(said)}")
 
 
 def _is_text(said: str) -> bool:
@@ -170,14 +174,14 @@ def _split(row: Mapping[str, Any], name: str) -> tuple[str, str]:
     transcript = _string(row, name)
     before, turn, answer = transcript.rpartition(TURN)
     if not turn:
-        raise RowFault(f"field {name!r} has no turn that begins with {TURN!r}: {quoted(transcript)}")
+        raise RowFault(f"field {name!r} has no turn that begins with {TURN!r}", f": {quoted(transcript)}")
     return before + turn, answer
 
 
 def _string(row: Mapping[str, Any], name: str) -> str:
     value = _value(row, name)
     if not isinstance(value, str):
-        raise RowFault(f"field {name!r} must be text, got {quoted(value)}")
+        raise RowFault(f"field {name!r} must be text", f", got {quoted(value)}")
     return value
 
 
@@ -189,7 +193,8 @@ def text_in(row: Mapping[str, Any], name: str) -> Text:
     if isinstance(value, list) and value and all(map(_is_message, value)):
         return tuple({"role": message["role"], "content": message["content"]} for message in value)
     raise RowFault(
-        f'field {name!r} must be text, or a list of chat messages {{"role": ..., "content": ...}}, got {quoted(value)}'
+        f'field {name!r} must be text, or a list of chat messages {{"role": ..., "content": ...}}',
+        f", got {quoted(value)}",
     )
 
 
@@ -213,4 +218,4 @@ class MissingField(RowFault):
     def __init__(self, missing: Mapping[str, str], there: tuple[str, ...], fields: Iterable[str] = ()) -> None:
         self.missing, self.others = missing, [name for name in there if name not in {*fields}]
         has = ", ".join(map(quoted, there[:8])) or "none"
-        super().__init__(f"no field {', '.join(map(quoted, missing.values()))}; it has {has}")
+        super().__init__(f"no field {', '.join(map(quoted, missing.values()))}", f"; it has {has}")

@@ -1,6 +1,7 @@
 """Files of pairs: what is accepted, and that every fault is told in words, with its line and what mends it."""
 
 import contextlib
+import itertools
 import json
 import random
 from pathlib import Path
@@ -10,6 +11,8 @@ import pytest
 
 from trainers.data import Pair, Pairs, load_pairs
 from trainers.data_config import HubPairs, Jsonl, Orca
+from trainers.data_files import read_rows
+from trainers.data_pairs import RowFault
 from trainers.errors import InvalidInput
 
 
@@ -120,10 +123,41 @@ def test_all_missing_fields_are_told_with_their_settings(tmp_path):
         assert f"data.{setting}" in told
 
 
-def test_ten_faults_are_told_and_the_rest_counted(tmp_path):
+def test_a_fault_of_many_lines_is_told_once_with_the_first_lines(tmp_path):
     told = faults(write(tmp_path, [{**row, "chosen": "no"} for row in rows(25)]))
-    assert len(told.splitlines()) == 11
-    assert told.endswith("and 15 more rows with faults")
+    assert told == "pairs.jsonl lines 1, 2, 3 and 22 more: chosen and rejected are equal: 'no'"
+
+
+@pytest.mark.parametrize(("count", "told"), [(1, "line 1:"), (2, "lines 1 and 2:"), (3, "lines 1, 2 and 3:")])
+def test_few_lines_are_all_named(tmp_path, count, told):
+    assert told in faults(write(tmp_path, [{**row, "chosen": "no"} for row in rows(count)]))
+
+
+def test_what_only_the_first_line_holds_is_told_of_it(tmp_path):
+    told = faults(write(tmp_path, [{"prompt": number, "chosen": "a", "rejected": "b"} for number in range(5)]))
+    assert told.startswith("pairs.jsonl lines 1, 2, 3 and 2 more: field 'prompt' must be text")
+    assert told.endswith(", got 0 in line 1")
+
+
+def test_different_faults_of_lines_are_told_apart(tmp_path):
+    told = faults(write(tmp_path, [{"question": "a", "chosen": "b", "rejected": "c"}, {"prompt": "p"}] * 4))
+    assert [line.partition(":")[0] for line in told.splitlines()] == [
+        "pairs.jsonl lines 1, 3, 5 and 1 more",
+        "pairs.jsonl lines 2, 4, 6 and 1 more",
+    ]
+
+
+def test_faults_without_end_are_counted(tmp_path):
+    """Each line names fields of its own."""
+    reader = itertools.count().__next__
+
+    def read(row: object) -> object:
+        raise RowFault(f"fault {reader()}")
+
+    with pytest.raises(InvalidInput) as caught:
+        read_rows(write(tmp_path, rows(15)), "data.path", read)
+    assert len(caught.value.faults) == 11
+    assert caught.value.faults[-1] == "pairs.jsonl: and 5 more lines with other faults"
 
 
 def test_control_characters_of_a_row_do_not_reach_a_message(tmp_path):
