@@ -12,6 +12,7 @@ from trainers.measures import Measures, Prepared
 from trainers.methods import METHODS
 from trainers.progress import Progress, Watch
 from trainers.reference import reference_scores
+from trainers.schedule import total_steps
 from trainers.stage import Materials, Stage
 from trainers.stages import stages
 from trainers.start import Start
@@ -36,7 +37,7 @@ def trained(run: Prepared, evaluation: Measures) -> trl_engine.Ended:
             continue
         if start is not None and part.afresh:
             start.restore()
-        own = trl_engine.total_steps(part.config, part.size)
+        own = total_steps(part.config, part.size)
         progress.begin("training", done + own * (len(makers) - number))
         _tell(progress, part, done)
         ended = trl_engine.train(

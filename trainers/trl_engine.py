@@ -6,7 +6,6 @@ What our subclasses change: `trainers.trainer_base`, `pair_trainer`, `unpaired_t
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from trainers.models import Policy
 from trainers.moving_reference import MovingReference
 from trainers.pair_trainer import PairTrainer
 from trainers.reward_trainer import RewardPreparedTrainer, reward_rows
+from trainers.schedule import total_steps
 from trainers.trainer_base import PreparedTrainer
 from trainers.unpaired_trainer import UnpairedCollator, UnpairedTrainer, answer_rows, unpaired_rows
 from trainers.weighed_trainer import WeighedAnswer, WeighedCollator, WeighedTrainer, weighed_rows
@@ -123,16 +123,6 @@ def build(training: Training) -> tuple[Any, "_Progress"]:
     callback = _Progress(training.watch)
     trainer.add_callback(callback)
     return trainer, callback
-
-
-def total_steps(config: RunConfig, pairs: int) -> int:
-    """Optimiser steps that training takes on so many pairs, or answers where they come one by one."""
-    training = config.training
-    if training.max_steps > 0:
-        return training.max_steps
-    answers = config.answers_a_step
-    batches = math.ceil(pairs / (answers // training.gradient_accumulation if answers else training.batch_size))
-    return math.ceil(training.epochs * max(1, math.ceil(batches / training.gradient_accumulation)))
 
 
 def _pairs(training: Training) -> Any:

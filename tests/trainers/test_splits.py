@@ -9,8 +9,8 @@ from tests.fakes.answers import section, write
 from tests.fakes.tiny_runs import run_config
 from trainers.config import RunConfig
 from trainers.config_check import check
+from trainers.schedule import total_steps
 from trainers.splits import load_splits
-from trainers.trl_engine import total_steps
 from trainers.world_build import EOS_ID, _new_tokenizer
 
 

@@ -16,6 +16,7 @@ from tests.fakes.tiny_runs import Ignored, pair
 from trainers import trl_engine
 from trainers.data import TokenisedPair
 from trainers.evaluate import Scores
+from trainers.schedule import total_steps
 from trainers.unpaired_trainer import UnpairedCollator, mismatch, unpaired_rows
 
 LONG = 1000
@@ -152,7 +153,7 @@ def test_rows_become_sequences_of_own_answers_and_then_of_others() -> None:
 def test_an_epoch_takes_each_method_as_many_steps(tmp_path: Path, name: str, batch_size: int, steps: int) -> None:
     """Of eight pairs; kto's sixteen answers come twice as many at a time."""
     training = training_with(talker(), PAIRS, tmp_path, {"name": name}, batch_size=batch_size)
-    assert trl_engine.train(training).steps == trl_engine.total_steps(training.config, len(PAIRS)) == steps
+    assert trl_engine.train(training).steps == total_steps(training.config, len(PAIRS)) == steps
 
 
 class Told(Ignored):
