@@ -192,7 +192,7 @@ def study(shape: Shape, slots: int, folder: Path) -> Measured:
         going_on = Study(
             store,
             by_number,
-            sweeper=GridSweeper(record.space),
+            sweeper=GridSweeper([trial.params for trial in plan.trials]),
             launcher=launcher,
             objective=objective,
             observer=PlainProgress(Console(file=log, width=200), store, shape.runs, launcher.capacity),

@@ -6,7 +6,6 @@ Exit codes: 0 all runs completed, 1 some failed, 2 a fault in the command, its c
 """
 
 import argparse
-import difflib
 import os
 import shlex
 import sys
@@ -17,6 +16,7 @@ from typing import NoReturn
 
 from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.wording import one_line
+from trainers.nearest import did_you_mean
 
 VERBS = ("run", "plan", "status", "resume", "cancel")
 _OF_A_STUDY = ("status", "resume", "cancel")
@@ -81,8 +81,7 @@ def parse(argv: Sequence[str]) -> Command:
 
 
 def _no_verb(word: str) -> str:
-    near = difflib.get_close_matches(word, VERBS, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(word, VERBS)
     return f"{one_line(word)!r}: no such verb; {hint}(verbs: {', '.join(VERBS)}; overrides have the form key=value)"
 
 

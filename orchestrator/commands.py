@@ -12,12 +12,13 @@ from rich.console import Console
 
 from orchestrator import forecast
 from orchestrator.cli import Command, command_line
+from orchestrator.command_settings import changed_settings
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.exit_codes import COMPLETED, GO_ON_LATER, SOME_FAILED, STOPPED
 from orchestrator.launchers import choose, cluster
 from orchestrator.objective import Objective
-from orchestrator.plan import Plan, changed_settings, make_plan
+from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import say_what_is_not_swept, say_what_was_found, show_plan
 from orchestrator.progress import log, progress, screen
 from orchestrator.settings import StudySettings, study_settings
@@ -181,7 +182,7 @@ def _work(
         study = Study(
             folder,
             runs,
-            sweeper=GridSweeper(record.space),
+            sweeper=GridSweeper([runs[number][0].params for number in sorted(runs)]),
             launcher=launcher,
             objective=objective,
             observer=watcher,
@@ -320,6 +321,7 @@ def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
         runs=[run.run_id for run in plan.runs],
         steps=[step.run_id for step in plan.steps],
         run_bytes=forecast.largest(plan.memory),
+        trials=len(plan.trials),
         data={name: None if report is None else report.as_dict() for name, report in plan.data.items()},
     )
 

@@ -1,6 +1,6 @@
-"""From the command line's overrides to checked configs, one for each trial, through Hydra's grammar and config groups.
+"""From overrides to configs, one for each trial, through Hydra's config groups.
 
-    ["method=dpo,ipo", "beta=0.1"] -> sweeps [method: dpo ipo], and per trial a dict for trainers.config_check.check
+    ["method=ipo", "beta=0.1"] -> {"method": {"name": "ipo", "tau": 0.1}, "model": ...} for trainers.config_check.check
 
 Hydra composes and does nothing else here. Every trial is composed with all its overrides at once, because an override
 may be valid for one option of a swept group and unknown to another.
@@ -8,7 +8,6 @@ may be valid for one option of a swept group and unknown to another.
 
 import contextlib
 import copy
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from orchestrator.errors import BadCommand
+from orchestrator.overrides import Grammar, Parsed
 from orchestrator.shortcuts import STRENGTHS, settle_shortcuts
 from orchestrator.wording import one_line
-from sweeps.types import Scalar
 from trainers.config import RUN_SECTIONS
-from trainers.config_check import unknown_key
+from trainers.config_faults import sweep_hint, unknown_key
+from trainers.nearest import did_you_mean
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 # What Hydra lets through from a config file that is broken in whatever way.
@@ -46,29 +46,6 @@ COMPOSE_ERRORS = (
     RecursionError,
     OSError,
 )
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """The values of one swept key: `texts` as Hydra's grammar writes them, `values` as the config will hold them."""
-
-    key: str
-    texts: tuple[str, ...]
-    values: tuple[Scalar, ...]
-
-    def override(self, value: Scalar) -> str:
-        """The override that sets the key to one of its values."""
-        place = next(i for i, own in enumerate(self.values) if own == value and type(own) is type(value))
-        return f"{self.key}={self.texts[place]}"
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """A command's overrides: those with one value, those that sweep, and what is wrong with the rest."""
-
-    fixed: Sequence[str]
-    sweeps: Sequence[Sweep]
-    faults: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -117,9 +94,10 @@ def composer(source: Source) -> Iterator["Composer"]:
 
 @dataclass(frozen=True)
 class _Base:
-    """A composition that trials share; None where interpolations make it more than values."""
+    """A composition that trials share; where it is not `whole`, interpolations make it more than values."""
 
-    shared: dict[str, Any] | None
+    values: dict[str, Any]
+    whole: bool
     faults: list[str]
 
 
@@ -132,30 +110,41 @@ class Composer:
 
     def __init__(self, source: Source) -> None:
         self._name = source.config_name
-        self._parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        self._grammar = Grammar(OverridesParser.create(GlobalHydra.instance().config_loader()))
         self._groups = set(GlobalHydra.instance().config_loader().list_groups(""))
         self._bases = {} if source.config_dir is not None else _OURS.setdefault(source.config_name, {})
-        self._overrides: dict[str, Override] = {}
 
     def parse(self, overrides: Sequence[str]) -> Parsed:
         """Sort overrides into those with one value and those that sweep."""
-        fixed: list[str] = []
-        sweeps: list[Sweep] = []
-        faults: list[str] = []
-        for text in overrides:
-            try:
-                parsed = self._parsed(text)
-                if not parsed.is_sweep_override():
-                    fixed.append(text)
-                elif parsed.is_discrete_sweep():
-                    sweeps.append(_sweep(parsed))
-                else:
-                    faults.append(_continuous(parsed))
-            except (HydraException, ValueError) as error:
-                faults.append(f"{one_line(repr(text))} is not an override of the form key=value: {_reason(error)}")
-        faults += [f"{sweep.key}: sweeps over nothing: no value matches" for sweep in sweeps if not sweep.texts]
-        faults += _given_twice([*(self._parsed(text).get_key_element() for text in fixed), *(s.key for s in sweeps)])
-        return self._sized(Parsed(fixed, [sweep for sweep in sweeps if sweep.texts], faults))
+        parsed = self._grammar.parse(overrides)
+        lists = [text for text in parsed.fixed if self._is_list_of_options(text)]
+        faults = [f"{one_line(text)}: one option is asked for{sweep_hint(self.key(text), self._value(text))}"
+                  for text in lists]  # fmt: skip
+        return Parsed([text for text in parsed.fixed if text not in lists], parsed.sweeps, [*parsed.faults, *faults])
+
+    def key(self, override: str) -> str:
+        """What it sets, without a sign before it: a dotted key, or a group."""
+        return str(self._parsed(override).key_or_group)
+
+    def is_option(self, override: str) -> bool:
+        """Whether it chooses an option of a group, or adds or takes away keys: such decide which keys there are."""
+        parsed = self._parsed(override)
+        return parsed.type != OverrideType.CHANGE or parsed.key_or_group.split("/")[0] in self._groups
+
+    def _is_list_of_options(self, override: str) -> bool:
+        """Hydra would put one over the other, which of ours makes no sense; of a user's own groups it may."""
+        of_ours = self.key(override) in self._groups.intersection(RUN_SECTIONS)
+        return of_ours and isinstance(self._value(override), list)
+
+    def _value(self, override: str) -> Any:
+        return self._parsed(override).value()
+
+    def options(self, overrides: Sequence[str]) -> Mapping[str, Any]:
+        """What the options among the overrides compose to, whatever values are set in it; interpolations are text.
+
+        Raises BadCommand where they do not compose at all.
+        """
+        return self._base(tuple(text for text in overrides if self.is_option(text))).values
 
     def with_own_sweep(self, parsed: Parsed) -> Parsed:
         """The command with the sweep that its configs bring along, `sweep: {beta: "0.1,0.5"}`, as if typed in front.
@@ -175,39 +164,25 @@ class Composer:
         faults = [f"sweep: {fault}" for fault in brought.faults]
         return Parsed([*brought.fixed, *parsed.fixed], [*brought.sweeps, *parsed.sweeps], [*parsed.faults, *faults])
 
-    def _sized(self, parsed: Parsed) -> Parsed:
-        """size=small +experiment=NAME is +experiment=small/NAME: no key could put other options in a file's place."""
-        size = next((t.partition("=")[2] for t in parsed.fixed if self._parsed(t).key_or_group == "size"), "full")
-        if size == "full":
-            return parsed
-        names = [text for text in parsed.fixed if self._parsed(text).key_or_group == "experiment"]
-        if not names:
-            fault = f"size={size}: only an experiment has sizes: give one, +experiment=NAME"
-            return Parsed(parsed.fixed, parsed.sweeps, [*parsed.faults, fault])
-        sized = names[0].replace("experiment=", f"experiment={size}/", 1)
-        return Parsed([sized if text == names[0] else text for text in parsed.fixed], parsed.sweeps, parsed.faults)
-
     def compose(self, fixed: Sequence[str], swept: Sequence[str] = ()) -> Composed:
         """The whole config of a trial. Raises BadCommand where it does not compose at all.
 
-        Hydra takes some 60 ms a composition, too long for each of ten thousand runs. What differs only in plain
-        values therefore shares one composition, into which those values are set.
+        Hydra takes some 60 ms a composition, too long for each of ten thousand runs. Trials that differ only in plain
+        values therefore share one composition, into which those values are set.
         """
-        overrides = [*fixed, *swept]
-        keys = {text: self._parsed(text).key_or_group for text in overrides}
-        groups = tuple(filter(self._is_group, overrides))
-        base = self._base(groups)
-        # Hydra would have to compose again for each that it is told to leave out.
-        unknown = [text for text in overrides if text not in groups and _is_missing(keys[text], base.shared)]
-        known = [text for text in overrides if text not in unknown]
-        config, faults = None, base.faults
-        if base.shared is not None:
-            config = _with_values(base.shared, [self._parsed(text) for text in known if text not in groups])
-        if config is None:
-            whole, faults = self._telling_all(known)
+        options = [text for text in swept if self.is_option(text)]
+        # What the options alone compose to serves for all plain values; or else the fixed ones are composed with them.
+        for shared in ([text for text in fixed if self.is_option(text)], fixed):
+            base = self._base((*shared, *options))
+            own = [self._parsed(text) for text in (*fixed, *swept) if text not in (*shared, *options)]
+            config, faults = _with_values(base.values, own) if base.whole else None, list(base.faults)
+            if config is not None:
+                break
+        else:
+            whole, faults = self._telling_all([*fixed, *swept])
             config = _plain(whole)
-        told = [_unknown(keys[text], base.shared) for text in unknown]
-        return Composed(config, [*faults, *told, *settle_shortcuts(config, list(keys.values()))])
+        given = [self._parsed(text).key_or_group for text in (*fixed, *swept)]
+        return Composed(config, [*faults, *settle_shortcuts(config, given)])
 
     def changed(self, config: Mapping[str, Any], overrides: Sequence[str]) -> Composed:
         """A config that was composed before, with some values changed."""
@@ -216,30 +191,20 @@ class Composer:
             override = self._parsed(text)
             changed = _with_values(plain, [override])
             if changed is None:
-                parent = override.key_or_group.rpartition(".")[0]
-                node = plain.get(parent, {}) if parent else plain
-                faults.append(unknown_key(override.key_or_group, node if isinstance(node, dict) else []))
+                key, beside = absent(plain, override.key_or_group) or (override.key_or_group, [])
+                faults.append(unknown_key(key, beside))
             plain = plain if changed is None else changed
         return Composed(plain, faults)
 
     def _parsed(self, text: str) -> Override:
-        """Kept, because the same overrides come with each of ten thousand trials, and parsing is slow."""
-        if text not in self._overrides:
-            self._overrides[text] = self._parser.parse_overrides([text])[0]
-        return self._overrides[text]
-
-    def _is_group(self, text: str) -> bool:
-        """Whether it is more than a value: an option, a key added or taken away, or a setting of Hydra's."""
-        override = self._parsed(text)
-        key = override.key_or_group
-        return override.type != OverrideType.CHANGE or key.split("/")[0] in self._groups or key.startswith("hydra.")
+        return self._grammar.override(text)
 
     def _base(self, overrides: tuple[str, ...]) -> "_Base":
-        """The composition without values."""
+        """The composition without swept values."""
         if overrides not in self._bases:
             config, faults = self._telling_all(list(overrides))
-            plain = _unresolved(config)
-            self._bases[overrides] = _Base(None if "${" in repr(plain) else plain, faults)
+            plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+            self._bases[overrides] = _Base(plain, "${" not in repr(plain), faults)
         return self._bases[overrides]
 
     def _telling_all(self, overrides: list[str]) -> tuple[DictConfig, list[str]]:
@@ -250,7 +215,7 @@ class Composer:
                 return self._compose(overrides), faults
             except COMPOSE_ERRORS as error:
                 culprit = self._culprit(overrides, error)
-                faults.append(self._explain(error, culprit, [text for text in overrides if self._is_group(text)]))
+                faults.append(self._explain(error, culprit, [text for text in overrides if self.is_option(text)]))
                 if culprit is None:
                     raise BadCommand(faults) from None
                 overrides = [text for text in overrides if text != culprit]
@@ -281,62 +246,69 @@ class Composer:
         if key in self._groups:
             options = GlobalHydra.instance().config_loader().get_group_options(key)
             if value not in options:
-                near = difflib.get_close_matches(str(value), options, n=1)
-                hint = f"did you mean {near[0]}? " if near else ""
+                hint = did_you_mean(str(value), options)
                 return f"{one_line(culprit)}: no such option; {hint}valid are {', '.join(options)}"
             if "Could not override" in reason:
                 return f"{culprit}: not in the defaults list; write +{culprit}"
             return f"{culprit}: its file does not compose: {reason}"
         if "not in struct" in repr(error.__cause__):
-            return _unknown(key, _unresolved(self._chosen(groups)))
+            return self._unknown(key, groups)
         return f"{one_line(culprit)}: {reason}"
 
-    def _chosen(self, groups: list[str]) -> DictConfig:
-        """The options that the command chose, or the defaults where these do not go together."""
+    def _unknown(self, key: str, groups: list[str]) -> str:
+        """Names the first part of a dotted key that is not there, in the options that the command chose."""
         try:
-            return self._compose(groups)
+            composed = self._compose(groups)
         except COMPOSE_ERRORS:
-            return self._compose([])
+            composed = self._compose([])
+        config = cast(dict[str, Any], OmegaConf.to_container(composed, resolve=False))
+        within = _sections_with(key.partition(".")[0], config)
+        if key.partition(".")[0] not in config and within:
+            return f"{key}: no such key; did you mean {within[0]}.{key}?"
+        found = absent(config, key)
+        if found is None:
+            return f"{key}: no such key of the option that was chosen"
+        return unknown_key(*found, elsewhere=self.options_with(key))
+
+    def options_with(self, key: str) -> list[str]:
+        """ "method=cdpo", ...: the options of its own group whose files have the key."""
+        group, _, rest = key.partition(".")
+        loader = GlobalHydra.instance().config_loader()
+        found = []
+        for option in loader.get_group_options(group) if group in self._groups else []:
+            with contextlib.suppress(*COMPOSE_ERRORS):
+                file = loader.repository.load_config(f"{group}/{option}").config
+                values = cast(dict[str, Any], OmegaConf.to_container(file, resolve=False))
+                # A file that sets keys of other groups too has its own under their name.
+                if absent(values.get(group, values), rest) is None:
+                    found.append(f"{group}={option}")
+        return found
 
 
-def _is_missing(key: str, config: Mapping[str, Any] | None) -> bool:
-    """Whether one of the sections that a dotted key names has no such key; False where that is Hydra's to say."""
-    node: Any = config
-    for part in key.split("."):
-        if not isinstance(node, dict):
-            return False
-        if part not in node:
-            return True
-        node = node[part]
-    return False
+def absent(config: Mapping[str, Any], key: str) -> tuple[str, list[str]] | None:
+    """The first part of a dotted key that the config has not, whole, with the keys beside it; None where all are there.
 
-
-def _unknown(key: str, config: Mapping[str, Any] | None) -> str:
-    """Names the first part of a dotted key that is not there, in the options that the command chose."""
+    "method.judge.model" in {"method": {"name": "dpo"}} -> ("method.judge", ["name"])
+    """
     node: Any = config
     parts = key.split(".")
     for place, part in enumerate(parts):
-        if not isinstance(node, dict) or part not in node:
-            within = _sections_with(part, node) if place == 0 else []
-            if within:
-                return f"{key}: no such key; did you mean {within[0]}.{key}?"
-            return unknown_key(".".join(parts[: place + 1]), map(str, node) if isinstance(node, dict) else [])
+        if isinstance(node, str) and "${" in node:
+            return None  # whatever it stands for
+        if not isinstance(node, Mapping) or part not in node:
+            return ".".join(parts[: place + 1]), [str(name) for name in node] if isinstance(node, Mapping) else []
         node = node[part]
-    return f"{key}: no such key of the option that was chosen"
+    return None
 
 
-def _sections_with(key: str, config: Any) -> list[str]:
+def _sections_with(key: str, config: Mapping[str, Any]) -> list[str]:
     """Sections that have a key of this name."""
-    return [str(name) for name, section in config.items() if isinstance(section, dict) and key in section]
+    return [str(name) for name, section in config.items() if isinstance(section, Mapping) and key in section]
 
 
 def run_sections(config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a composed config that a run is made from."""
     return {key: config[key] for key in RUN_SECTIONS if key in config}
-
-
-def _unresolved(config: DictConfig) -> dict[str, Any]:
-    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -365,32 +337,3 @@ def _with_values(base: Mapping[str, Any], overrides: Sequence[Override]) -> dict
 def _names(override: Override) -> tuple[str, str]:
     """How Hydra's errors name an override: by its key, or as an option of a group."""
     return override.key_or_group, f"{override.key_or_group}/{override.value()}"
-
-
-def _reason(error: Exception) -> str:
-    """A parser's complaint without its repetition of the input and its lists of tokens."""
-    lines = [line for line in str(error).splitlines() if not line.startswith(("Error parsing override", "See http"))]
-    return one_line(" ".join(lines).split(" expecting {")[0]) or "it does not parse"
-
-
-def _sweep(override: Override) -> Sweep:
-    texts = list(override.sweep_string_iterator())
-    key = override.get_key_element()
-    values = [OverridesParser.create().parse_overrides([f"{key}={text}"])[0].value() for text in texts]
-    scalars = [v if isinstance(v, str | int | float | bool | None) else t for v, t in zip(values, texts, strict=True)]
-    # Told apart by type too: true is no 1.
-    unique = {(type(value) is bool, value): (value, text) for value, text in zip(scalars, texts, strict=True)}
-    return Sweep(key, tuple(text for _, text in unique.values()), tuple(value for value, _ in unique.values()))
-
-
-def _continuous(override: Override) -> str:
-    key = override.get_key_element()
-    return (
-        f"{override.input_line}: a grid cannot sweep over a continuous range; "
-        f"name the values ({key}=0.05,0.1,0.5), or steps of a range ({key}=range(1,4))"
-    )
-
-
-def _given_twice(keys: Sequence[str]) -> list[str]:
-    twice = dict.fromkeys(key for key in keys if keys.count(key) > 1)
-    return [f"{key} is given more than once" for key in twice]

@@ -13,7 +13,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import values_of
 from orchestrator.store import StudyFolder
 from orchestrator.study import by_trial
-from orchestrator.table import in_common
+from orchestrator.table import NOT_THERE, in_common
 from orchestrator.terminal import tell
 from orchestrator.wording import count, one_line
 from trainers.config_check import check
@@ -31,7 +31,8 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
         table.add_column(escape(heading), no_wrap=True)
     for number, runs in by_trial(plan.runs).items():
         complete = sum(done[run.run_id].status == "completed" for run in runs if run.run_id in done)
-        values = (escape(one_line(str(plan.trials[number].params[key]))) for key in plan.space)
+        params = plan.trials[number].params
+        values = (escape(one_line(str(params.get(key, NOT_THERE)))) for key in plan.space)
         seeds = one_line(", ".join(str(run.seed) for run in runs), limit=40)
         named = (_trial(by_run.get(runs[0].run_id)) for by_run in others.values())
         table.add_row(str(number), *values, *named, seeds, f"{complete}/{len(runs)}")
@@ -131,7 +132,9 @@ def say_what_is_not_swept(plan: Plan, multirun: bool, console: Console) -> None:
 
 
 def say_what_was_found(plan: Plan, console: Console) -> None:
-    """Warnings of the data and of what runs train with."""
+    """What of the command no run has; warnings of the data and of what runs train with."""
+    for sentence in plan.left_out:
+        tell(console, sentence, style="yellow")
     for name, report in plan.data.items():
         for warning in report.warnings() if report is not None else ():
             tell(console, f"data {name}: {warning}", style="yellow")

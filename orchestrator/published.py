@@ -5,7 +5,6 @@ arXiv:2407.13709 table 2` -> "0.718" in a column of its own, in the row of each 
 """
 
 import csv
-import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from orchestrator.errors import BadCommand
 from orchestrator.wording import one_line
 from trainers.methods import METHODS
+from trainers.nearest import did_you_mean
 
 FOLDER = Path(__file__).resolve().parent.parent / "published"
 # What a number is and where it stands; every other column says which trials it stands beside.
@@ -86,8 +86,7 @@ def published(name: str | None) -> Published:
 
 def _unreadable(name: str, error: Exception) -> str:
     names = sorted(path.stem for path in FOLDER.glob("*.csv"))
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(name, names)
     return f"table.published={name}: {one_line(str(error))}; {hint}there are {', '.join(names)}, or a path to a .csv"
 
 

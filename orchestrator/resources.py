@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, ValidationError
 
-from trainers.config_check import describe
+from trainers.config_faults import describe
 from trainers.sections import Count, Section
 from trainers.spec import Scalar
 

@@ -12,7 +12,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.resources import Positive, Word
 from orchestrator.retries import RetryLimits
 from trainers.config import RUN_SECTIONS
-from trainers.config_check import describe
+from trainers.config_faults import describe
 from trainers.gpus import GPUName
 from trainers.sections import Count, Section
 

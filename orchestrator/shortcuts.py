@@ -6,6 +6,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trainers.config_faults import sweep_hint
 from trainers.methods import METHODS
 
 # Names for the strength on the command line: beside beta, what papers call ORPO's and IPO's.
@@ -25,11 +26,17 @@ def settle_shortcuts(config: dict[str, Any], given: Sequence[str]) -> list[str]:
         return []  # the schema will say what is wrong with it
     faults = _settle_strength(method, {key: shortcuts.get(key) for key in STRENGTHS}, given)
     epochs, own = shortcuts.get("epochs"), training.get("epochs")
+    if isinstance(epochs, list):
+        return [*faults, _one_asked("epochs", epochs)]
     if epochs is not None and "training.epochs" in given and own != epochs:
         faults.append(f"epochs={epochs} and training.epochs={own} disagree: give one of them")
     elif epochs is not None:
         training["epochs"] = epochs
     return faults
+
+
+def _one_asked(key: str, given: list[Any]) -> str:
+    return f"{key}={given}: one number is asked for{sweep_hint(key, given)}"
 
 
 def _settle_strength(method: dict[str, Any], shortcuts: Mapping[str, Any], given: Sequence[str]) -> list[str]:
@@ -42,7 +49,10 @@ def _settle_strength(method: dict[str, Any], shortcuts: Mapping[str, Any], given
         own = f"its strength is {strength}" if strength else "it has no strength"
         return [f"{key}={named[key]}: method={name} has no {key}; {own}" for key in foreign]
     if strength is None:
-        return []  # beta makes no difference to sft: its trials are one and the same run
+        return []  # beta makes no difference to sft
+    lists = [_one_asked(key, value) for key, value in named.items() if isinstance(value, list)]
+    if lists:
+        return lists
     if f"method.{strength}" in given:
         named[f"method.{strength}"] = method.get(strength)
     if len({repr(float(v) if isinstance(v, int | float) else v) for v in named.values()}) > 1:

@@ -52,7 +52,7 @@ class StudyRecord:
     identity: str
     command: str
     created: str
-    # The swept keys and their values, without the seed.
+    # The swept keys and their values, without the seed; which of them a trial has, its runs' specs say.
     space: Mapping[str, Sequence[Any]]
     settings: Mapping[str, Any]
     # Which configs it was composed from: -cn and -cd.
@@ -63,6 +63,12 @@ class StudyRecord:
     steps: Sequence[Annotated[str, Field(pattern=r"^reference-[0-9a-f]{8}$")]] = dataclasses.field(default_factory=list)
     # Memory that the largest run takes, None where no model's size is known.
     run_bytes: int | None = None
+    # How many trials there are. None in older records, whose trials are all combinations of the space.
+    trials: int | None = None
+
+
+def _combinations(record: StudyRecord) -> int:
+    return math.prod(len(values) for values in record.space.values())
 
 
 # Checks types as it reads, which the dataclass alone does not.
@@ -148,7 +154,7 @@ class StudyFolder:
         """The runs of the study. Raises NoStudy where a spec is gone."""
         try:
             specs = [RunSpec.read(self.run(run_id)) for run_id in record.runs]
-            trials = math.prod(len(values) for values in record.space.values())
+            trials = _combinations(record) if record.trials is None else record.trials
             if {spec.trial for spec in specs} != set(range(trials)) and specs:
                 raise ValueError(f"study.yaml has {trials} trials, and the runs' specs others")
             return specs

@@ -31,6 +31,8 @@ from trainers.spec import RunResult, RunSpec
 Column = tuple[str, str, int | None]
 # What a reader wants to know of every run, column or not.
 _TOLD = ("method", "beta", "model", "reference", "data")
+# Of a swept key that a trial has not, as of a metric that no run of it has.
+NOT_THERE = "-"
 # What is comparable across methods and strengths. The rest is in each run's folder.
 COLUMNS: tuple[Column, ...] = (
     ("eval/reward_accuracy", "reward acc", 3),
@@ -158,7 +160,8 @@ class Table:
             for name, _, decimals in self.columns
         ]
         seconds = f"{statistics.fmean(row.seconds):.1f} s" if row.seconds else ""
-        return [str(row.number), *(_scalar(row.params.get(key)) for key in self.swept), row.state, *metrics, seconds]
+        values = (_scalar(row.params[key]) if key in row.params else NOT_THERE for key in self.swept)
+        return [str(row.number), *values, row.state, *metrics, seconds]
 
     def captions(self) -> list[str]:
         """What the numbers are, a line each."""
@@ -329,7 +332,7 @@ def _stats(values: Sequence[float]) -> tuple[float | str, float | str, int]:
 
 def _told(values: Sequence[float], decimals: int) -> str:
     if not values:
-        return "-"
+        return NOT_THERE
     mean = statistics.fmean(values)
     # Of what is shown to four places, a probability that has collapsed is worth more than zeros.
     form = ".1e" if decimals >= 4 and 0 < abs(mean) < 10**-decimals else f".{decimals}f"

@@ -13,7 +13,10 @@ Scalar = str | int | float | bool | None
 
 @dataclass(frozen=True)
 class Trial:
-    """One assignment of values to the swept keys; `params` maps dotted config keys to scalars."""
+    """One assignment of values to swept keys; `params` maps dotted config keys to scalars.
+
+    It lacks the swept keys that its other values leave without a meaning.
+    """
 
     number: int
     params: Mapping[str, Scalar]

@@ -63,7 +63,8 @@ def _missing_references(config: RunConfig) -> list[str]:
     for part in [] if faults else reference_kinds.parts(config):
         missing = [] if part.own else _missing(part.key, part.path, part.revision)
         if part.adapter is not None:
-            missing = [f"the base model of the adapter {part.adapter} is not at hand: {fault}" for fault in missing]
+            told = f"the base model of the adapter {part.adapter} is not at hand: "
+            missing = [type(fault)(f"{told}{fault}") for fault in missing]
         faults += missing
     return faults
 

@@ -12,7 +12,7 @@ from trainers.data_config import Bandit, HubPairs, Jsonl, OnePair, Orca, Toy, Un
 from trainers.method_config import MethodSection
 from trainers.methods import METHODS
 from trainers.reference_config import Reference
-from trainers.sections import Count, Section, Share
+from trainers.sections import Count, Section, Share, asked
 from trainers.start_config import BaseStart, Start
 
 # transformers' own list, written out so that a typo is told without importing torch.
@@ -29,7 +29,7 @@ Optimizer = Literal[
 
 class Model(Section):
     name: str
-    path: str
+    path: Annotated[str, asked("the model to train, a hub id or a folder", "/models/mine")]
     revision: str | None
     tokenizer: str | None
     dtype: Literal["auto", "float32", "bfloat16", "float16"]

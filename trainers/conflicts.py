@@ -1,50 +1,68 @@
 """What does not go together in a run's config, each part of which is sound by itself."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from trainers.config import RunConfig
 from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.method_config import Backtranslation, OnlineDPO
-from trainers.methods import GOLD, METHODS, STILL
+from trainers.methods import GOLD, METHODS, STILL, Method
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """Why a method does not go with a kind of reference, and what to change."""
+
+    # Whatever methods and references are in question: "a reference is needed".
+    why: str
+    fault: str
+
+
+def mismatch(name: str, kind: str) -> Mismatch | None:
+    """Why a method cannot have a reference of that kind, None where it can."""
+    method = METHODS[name]
+    if method.reference == "moving" and kind != "moving":
+        return Mismatch(
+            "only a reference that moves will do",
+            f"method={name} needs a reference that moves, but reference={kind}: use reference=moving, or method=dpo",
+        )
+    if method.needs_reference and kind == "none":
+        return Mismatch(
+            "a reference is needed",
+            f"method={name} needs a reference, but reference=none: "
+            "use reference=self, or reference=model reference.path=...",
+        )
+    if kind == "moving" and (method.reference not in ("moving", "fixed") or name in STILL):
+        return Mismatch(
+            "a reference that moves is of no use",
+            f"method={name} has no use for reference=moving: use reference=self",
+        )
+    if method.data_format == "comparisons" and kind not in ("self", "none", "moving"):
+        return Mismatch(
+            "no policy is trained that could be compared with it",
+            f"method={name} trains no policy, and compares with no reference: leave reference=self",
+        )
+    return None
 
 
 def conflicts(config: RunConfig) -> Iterable[str]:
     """Each in the words of the command line, saying what would go."""
-    method = METHODS[config.method.name]
-    if method.reference == "moving" and config.reference.kind != "moving":
-        yield (
-            f"method={method.name} needs a reference that moves, but reference={config.reference.kind}: "
-            "use reference=moving, or method=dpo"
-        )
-    elif method.needs_reference and config.reference.kind == "none":
-        yield (
-            f"method={method.name} needs a reference, but reference=none: "
-            "use reference=self, or reference=model reference.path=..."
-        )
-    if config.reference.kind == "moving" and config.reference.quantization != "same":
+    name, kind = config.method.name, config.reference.kind
+    method = METHODS[name]
+    unmatched = mismatch(name, kind)
+    if unmatched is not None:
+        yield unmatched.fault
+    if kind == "moving" and config.reference.quantization != "same":
         yield "reference.quantization: a reference that moves has the policy's own weights: leave it as same"
-    if config.reference.kind == "moving" and (method.reference not in ("moving", "fixed") or method.name in STILL):
-        yield f"method={method.name} has no use for reference=moving: use reference=self"
-    if isinstance(config.data, Unpaired) and method.data_format == "pairs":
-        alone = next(name for name, other in METHODS.items() if other.data_format == "unpaired")
-        yield (
-            f"method={method.name} learns from pairs, but data=unpaired has answers one by one: "
-            f"use method={alone}, or data with pairs"
-        )
-    if isinstance(config.data, Unpaired) and method.data_format in ("comparisons", "prompts"):
-        yield f"method={method.name} needs pairs, but data=unpaired has answers one by one: use data with pairs"
-    if isinstance(config.data, Bandit | OnePair) and method.data_format in ("comparisons", "prompts"):
-        yield f"method={method.name} needs texts, but data={config.data.kind} is token ids: use other data"
+    yield from _unlearnable(config, method)
     if config.evaluation.samples and not (
-        config.data.kind == "toy" and config.peft.kind == "lora" and config.reference.kind in ("self", "none", "moving")
+        config.data.kind == "toy" and config.peft.kind == "lora" and kind in ("self", "none", "moving")
     ):
         yield (
             f"evaluation.samples={config.evaluation.samples}: samples are judged by the built-in world's own reward, "
             "beside the policy without its adapter: use data=toy, peft=lora and reference=self"
         )
-    if method.data_format == "comparisons" and config.reference.kind not in ("self", "none"):
-        yield f"method={method.name} trains no policy, and compares with no reference: leave reference=self"
     if method.data_format == "comparisons" and config.start.kind != "base":
         yield f"method={method.name} trains no policy, and begins at no other run's: leave start=base"
     yield from _unrewarded(config)
@@ -54,6 +72,27 @@ def conflicts(config: RunConfig) -> Iterable[str]:
             f"peft=none trains every weight, but the weights of model={config.model.name} are in 4 bits: "
             "use peft=lora, or a model and quantization=none that are not quantised"
         )
+
+
+# What a method makes of pairs, where it is not chosen and rejected that it learns from together.
+_OF_PAIRS = {"comparisons": "learns from pairs", "prompts": "makes its own data of pairs"}
+
+
+def _unlearnable(config: RunConfig, method: Method) -> Iterable[str]:
+    """Faults of data that are not what the method learns from."""
+    if isinstance(config.data, Unpaired) and method.data_format == "pairs":
+        others = [name for name, other in METHODS.items() if other.data_format in ("unpaired", "demonstrations")]
+        yield (
+            f"method={method.name} learns from pairs, but data=unpaired has answers one by one: "
+            f"use method={' or '.join(others)}, or data with pairs"
+        )
+    if isinstance(config.data, Unpaired) and method.data_format in _OF_PAIRS:
+        yield (
+            f"method={method.name} {_OF_PAIRS[method.data_format]}, but data=unpaired has answers one by one: "
+            "use data with pairs"
+        )
+    if isinstance(config.data, Bandit | OnePair) and method.data_format in _OF_PAIRS:
+        yield f"method={method.name} needs texts, but data={config.data.kind} is token ids: use other data"
 
 
 def _unrewarded(config: RunConfig) -> Iterable[str]:

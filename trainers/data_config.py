@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainers.sections import Count, Section
+from trainers.sections import Count, Section, asked
 
 
 class Data(Section):
@@ -19,7 +19,7 @@ class Toy(Data):
 
 class Jsonl(Data):
     kind: Literal["jsonl"]
-    path: str
+    path: Annotated[str, asked("the file of pairs, one JSON object a line", "pairs.jsonl")]
     eval_path: str | None
     eval_fraction: Annotated[float, Field(gt=0, lt=1)]
     split_seed: int
@@ -30,11 +30,11 @@ class Jsonl(Data):
 
 class Unpaired(Data):
     kind: Literal["unpaired"]
-    path: str
+    path: Annotated[str, asked("the file of answers judged one by one, a JSON object a line", "answers.jsonl")]
     prompt_field: str
     completion_field: str
     label_field: str
-    eval_path: str
+    eval_path: Annotated[str, asked("a file of pairs, on which all methods are measured", "heldout.jsonl")]
     eval_prompt_field: str
     eval_chosen_field: str
     eval_rejected_field: str

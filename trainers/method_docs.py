@@ -13,7 +13,7 @@ import yaml
 
 from trainers import losses, stages, trl_engine
 from trainers.method_config import MethodSection
-from trainers.methods import METHODS, Method
+from trainers.methods import METHODS, STILL, Method
 from trainers.reward_trainer import RewardPreparedTrainer
 
 CONF = Path(__file__).resolve().parent.parent / "conf" / "method"
@@ -22,6 +22,13 @@ _REFERENCES = {
     "moving": "`reference=moving`",
     "unconditional": "the policy's start, without prompts",
     "none": "none",
+}
+_LEARNS_FROM = {
+    "pairs": "pairs",
+    "unpaired": "good and bad answers, of pairs or one by one",
+    "demonstrations": "good answers, of pairs or one by one",
+    "comparisons": "pairs",
+    "prompts": "what the policy writes, from pairs",
 }
 _HEAD = """\
 # Methods
@@ -48,9 +55,10 @@ def _overview(methods: Iterable[Method]) -> list[str]:
     lines = [heading, "|---|---|---|---|---|---|"]
     for method in methods:
         strength = f"`{method.strength}`, {method.usual}" if method.strength else "none"
+        reference = _REFERENCES[method.reference] + (" but `moving`" if method.name in STILL else "")
         lines.append(
-            f"| [{method.name}](#{method.name}) | {method.title} | {strength} | {_REFERENCES[method.reference]} "
-            f"| {method.data_format} | {method.paper} |"
+            f"| [{method.name}](#{method.name}) | {method.title} | {strength} | {reference} "
+            f"| {_LEARNS_FROM[method.data_format]} | {method.paper} |"
         )
     return [*lines, ""]
 

@@ -25,8 +25,9 @@ class Method:
     # Values of it that people use, in words.
     usual: str
     reference: Reference
-    # pairs: chosen and rejected together; unpaired: each answer by itself, good or bad; demonstrations: chosen alone;
-    # comparisons: pairs from which a reward model learns; prompts: the pairs' prompts, which the policy answers itself.
+    # What the loss is computed on. pairs: chosen and rejected together; unpaired: each answer by itself, good or bad,
+    # those of pairs too; demonstrations: good answers alone, chosen ones of pairs too; comparisons: pairs, for a reward
+    # model; prompts: what the policy itself writes, from what stands in pairs.
     data_format: Literal["pairs", "unpaired", "demonstrations", "comparisons", "prompts"] = "pairs"
     # Whether what the loss compares is averaged over an answer's tokens, and so what is logged as its reward.
     per_token: bool = False

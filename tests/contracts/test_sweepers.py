@@ -9,7 +9,15 @@ from sweeps.grid import GridSweeper
 from sweeps.types import Outcome, Sweeper, Trial
 
 SWEEPERS: dict[str, Callable[[], Sweeper]] = {
-    "grid": lambda: GridSweeper({"method": ("dpo", "ipo"), "beta": (0.1, 0.5)}),
+    "grid": lambda: GridSweeper([{"method": m, "beta": b} for m in ("dpo", "ipo") for b in (0.1, 0.5)]),
+    "grid whose points have different keys": lambda: GridSweeper(
+        [
+            {"method": "dpo", "beta": 0.1},
+            {"method": "dpo", "beta": 0.5},
+            {"method": "sft"},
+            {},
+        ]
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from orchestrator.config import CONF, Composer, Source, composer, run_sections
+from orchestrator.config import CONF, Composer, Source, absent, composer, run_sections
 from orchestrator.errors import BadCommand
 from orchestrator.settings import study_settings
 from orchestrator.shortcuts import STRENGTHS
@@ -20,57 +20,6 @@ from trainers.config_check import check
 def compose() -> Iterator[Composer]:
     with composer(Source()) as composed:
         yield composed
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("beta=0.1,0.5", (0.1, 0.5)),
-        ("beta=choice(0.1,0.5)", (0.1, 0.5)),
-        ("seed=range(0,3)", (0, 1, 2)),
-        ("seed=range(0,7,3)", (0, 3, 6)),
-        ("model=glob(opt-1*)", ("opt-1.3b", "opt-125m")),
-        ("beta=0.1,0.10,0.5", (0.1, 0.5)),
-        ("beta=null,1", (None, 1)),
-        ("data.path='a,b',c", ("a,b", "c")),
-    ],
-)
-def test_sweeps_follow_hydras_grammar_and_a_range_leaves_its_end_out(compose: Composer, text: str, values: tuple):
-    parsed = compose.parse([text])
-    assert not parsed.faults
-    assert [sweep.values for sweep in parsed.sweeps] == [values]
-
-
-def test_a_quoted_comma_is_no_sweep(compose: Composer):
-    parsed = compose.parse(["data=jsonl", "data.path='a,b'"])
-    assert not parsed.sweeps
-    assert compose.compose(parsed.fixed).sound()["data"]["path"] == "a,b"
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("beta=interval(0.1,1)", "continuous range"),
-        ("beta=tag(log,interval(0.1,1))", "continuous range"),
-        ("model=glob(nothing*)", "sweeps over nothing"),
-        ("beta=choice()", "empty choice"),
-        ("beta=[0.1", "not an override"),
-        ("betas", "not an override"),
-    ],
-)
-def test_a_malformed_override_is_told(compose: Composer, text: str, told: str):
-    (fault,) = compose.parse([text]).faults
-    assert told in fault
-
-
-def test_a_key_given_twice_is_told(compose: Composer):
-    assert compose.parse(["beta=0.1", "beta=0.2"]).faults == ["beta is given more than once"]
-
-
-def test_malformed_overrides_are_told_together(compose: Composer):
-    parsed = compose.parse(["beta=interval(0,1)", "x", "seed=[", "method=dpo"])
-    assert len(parsed.faults) == 3
-    assert parsed.fixed == ["method=dpo"]
 
 
 @pytest.mark.parametrize(
@@ -222,3 +171,53 @@ def test_the_keys_of_the_option_that_the_command_chose_are_told():
         composed = compose.compose(["launcher=slurm", "launcher.time=10"])
     assert len(composed.faults) == 1
     assert "did you mean launcher.time_min?" in composed.faults[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "options"),
+    [
+        ("method.epsilon", ["method=cdpo", "method=exo", "method=robust"]),
+        ("reference.mixup", ["reference=moving"]),
+        ("method.judge.model", ["method=online_dpo"]),
+        ("method.nothing", []),
+        ("seed.x", []),
+    ],
+)
+def test_the_options_that_have_a_key_are_known(compose: Composer, key: str, options: list[str]):
+    assert compose.options_with(key) == options
+
+
+def test_an_option_that_sets_keys_of_other_groups_too_is_known_by_its_own(compose: Composer):
+    """method=trdpo brings its reference along."""
+    assert "method=trdpo" in compose.options_with("method.beta")
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("method.name", None),
+        ("method.judge.model", ("method.judge", ["name", "beta"])),
+        ("methd.name", ("methd", ["method", "later"])),
+        ("method.beta.x", ("method.beta.x", [])),
+        ("later.key", None),
+    ],
+)
+def test_the_first_part_of_a_key_that_is_not_there_is_found(key: str, found: object):
+    config = {"method": {"name": "dpo", "beta": 0.1}, "later": "${whatever}"}
+    assert absent(config, key) == found
+
+
+def test_an_option_given_as_a_list_is_told_and_left_out(compose: Composer):
+    parsed = compose.parse(["method=[dpo,ipo]", "seed=1"])
+    assert parsed.faults == [
+        "method=[dpo,ipo]: one option is asked for; to sweep over several values: method=dpo,ipo -m"
+    ]
+    assert parsed.fixed == ["seed=1"]
+
+
+def test_interpolations_of_a_users_config_follow_fixed_values(tmp_path: Path):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "mine.yaml").write_text("defaults:\n  - default\n  - _self_\nbatch_size: ${seed}\n")
+    with composer(Source(config_dir=str(tmp_path))) as compose:
+        composed = compose.compose(["training=mine", "seed=3"], ["beta=0.2"])
+    assert composed.config["training"]["batch_size"] == 3

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.command_settings import changed_settings
 from orchestrator.config import Source, composer
 from orchestrator.errors import BadCommand
-from orchestrator.plan import Plan, changed_settings, fingerprint, make_plan
+from orchestrator.plan import Plan, make_plan
+from orchestrator.planned import fingerprint
 from orchestrator.shortcuts import STRENGTHS
 from orchestrator.store import StudyFolder, StudyRecord
 from tests.fakes.answers import section
@@ -90,8 +92,9 @@ def test_an_integer_and_its_float_are_one_value(tmp_path: Path):
     assert plan("beta=1", out=tmp_path).identity == plan("method.beta=1.0", out=tmp_path).identity
 
 
-def test_trials_without_a_strength_compute_the_same(tmp_path: Path):
-    made = plan("method=sft", "beta=0.1,0.5", out=tmp_path)
+def test_trials_may_compute_the_same(tmp_path: Path):
+    """Of a model, a name is a label."""
+    made = plan("model.name=one,other", out=tmp_path)
     assert len(made.runs) == 2
     assert len({run.fingerprint for run in made.runs}) == 1
 
@@ -122,8 +125,15 @@ def test_a_fingerprint_is_of_values_not_of_their_order(tmp_path: Path):
         (["study=a/b"], "study: "),
         (["study=.."], "study: "),
         (["study="], "study: "),
-        (["data=jsonl"], "data.path: must be given"),
-        (["reference=model"], "reference.path: must be given"),
+        (["data=jsonl"], "data.path: must be given: the file of pairs, one JSON object a line, as "),
+        (["reference=model"], "reference.path: must be given: the reference model, a hub id or a "),
+        (["beta=[1,2]"], "beta=[1, 2]: one number is asked for; to sweep over several values: beta=1,2 -m"),
+        (["epochs=[1,2]"], "epochs=[1, 2]: one number is asked for; to sweep over several values: epochs=1,2 -m"),
+        (["seed=[0,1]"], "seed: input should be a valid integer, got [0, 1]; to sweep over several "),
+        (["method=[dpo,ipo]"], "one option is asked for; to sweep over several values: method=dpo,ipo -m"),
+        (["gpu=a100"], "got 'a100'; did you mean a100-40 or a100-80?"),
+        (["gpu=V100"], "got 'V100'; did you mean v100-16 or v100-32?"),
+        (["model=llama3"], "no such option; did you mean llama3-70b, llama3-8b or llama3-8b-instruct?"),
         (["method=dpo", "reference=none"], "method=dpo needs a reference"),
         (["peft=none", "quantization=nf4"], "peft=none trains every weight"),
         (["model=hf", "model.path=/nowhere/at/all"], "/nowhere/at/all"),
@@ -138,6 +148,38 @@ def test_bad_input_is_told(tmp_path: Path, overrides: list[str], told: str):
 def test_several_values_without_a_sweep_are_refused(tmp_path: Path):
     (fault,) = faults("beta=0.1,0.5", out=tmp_path, sweep=False)
     assert fault == "beta=0.1,0.5: several values make a sweep: add -m, or quote the value"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["data=jsonl"], ["data=unpaired", "method=kto"], ["model=hf"], ["reference=model"], ["reference=adapter"],
+        ["reference=checkpoint"], ["reference=mixture"], ["reference=run"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_key_that_must_be_given_is_told_once_and_nothing_of_what_stands_in_for_it(tmp_path: Path, overrides):
+    told = faults(*overrides, out=tmp_path)
+    assert all("must be given: " in fault and ", as " in fault for fault in told)
+    assert len(told) == (2 if "data=unpaired" in overrides else 1)
+
+
+def test_what_else_is_wrong_is_told_beside_a_key_that_must_be_given(tmp_path: Path):
+    told = faults("data=unpaired", "data.path=missing.jsonl", "model=hf", "model.path=/nowhere/at/all", out=tmp_path)
+    for part in ("data.eval_path: must", "method=dpo learns from pairs", "missing.jsonl", "model.path=/nowhere"):
+        assert sum(part in fault for fault in told) == 1, part
+    assert len(told) == 4
+
+
+def test_what_else_is_wrong_is_told_beside_a_value_out_of_range(tmp_path: Path):
+    """Of a method with keys of its own, too."""
+    told = faults("method=ipo", "beta=-1", "model=hf", "model.path=/nowhere/at/all", out=tmp_path)
+    assert [fault.partition(":")[0] for fault in told] == ["method.tau", "model.path=/nowhere/at/all"]
+
+
+@pytest.mark.parametrize("words", [["size=tiny"], ["size=tiny", "+experiment=bandits"]], ids=" ".join)
+def test_a_size_that_there_is_not_is_told_once_with_those_that_there_are(tmp_path: Path, words: list[str]):
+    assert faults(*words, out=tmp_path) == ("size=tiny: no such size; an experiment has the sizes full and small",)
 
 
 def test_faults_of_every_kind_are_told_together(tmp_path: Path):
@@ -186,14 +228,6 @@ def test_an_output_folder_that_is_a_file_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     (fault,) = faults(out=tmp_path / "file" / "below")
     assert "is not a folder" in fault
-
-
-def test_a_disk_without_room_is_refused(tmp_path: Path):
-    """So many runs that their least need is beyond any disk: 2 MiB each."""
-    from orchestrator.plan import _room_for
-
-    (fault,) = _room_for(tmp_path / "new", 1 << 60)
-    assert "MiB left" in fault
 
 
 def test_what_spoils_a_sweep_is_in_the_plan(tmp_path: Path, pairs: Path):
@@ -368,6 +402,37 @@ def test_a_plan_is_made_for_a_model_that_is_not_here_yet(tmp_path: Path, monkeyp
     (told,) = made.absent
     assert told.startswith("model.path=nobody/has-this: neither a local folder nor in the hub's cache")
     assert any(told in fault for fault in faults("model=qwen2-1.5b", "model.path=nobody/has-this", out=tmp_path))
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["table.published=nothing", "output_root=/proc/nowhere", "cache_dir=~nobody-here/x", "launcher.workrs=1"],
+)
+def test_a_model_that_is_not_here_is_told_beside_whatever_else_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    words = ["model=qwen2-1.5b", "model.path=nobody/has-this", "quantization=none", other]
+    root = [] if other.startswith("output_root") else [f"output_root={tmp_path}"]
+    for fitting in (True, False):
+        with pytest.raises(BadCommand) as caught:
+            make_plan([*words, *root], sweep=True, source=Source(), machine=LAPTOP, fitting=fitting)
+        assert any(fault.startswith("model.path=nobody/has-this: neither") for fault in caught.value.faults)
+        assert len(caught.value.faults) > 1
+
+
+def test_a_plan_tells_memory_where_more_workers_are_asked_for_than_fit(tmp_path: Path):
+    words = ["launcher.workers=64", f"output_root={tmp_path}"]
+    made = make_plan(words, sweep=True, source=Source(), machine=LAPTOP, fitting=False)
+    assert made.memory
+    assert ["launcher.workers=64" in fault for fault in made.unfit] == [True]
+
+
+def test_a_reference_that_would_never_move_is_warned_of(tmp_path: Path):
+    made = plan("method=trdpo,dpo", "training.max_steps=3", out=tmp_path)
+    (warning,) = made.warnings
+    assert warning.startswith("reference.sync_steps=16, but training takes 3 steps: the reference never moves")
+    assert warning.endswith("(trial 0: method=trdpo)")
 
 
 def test_a_plan_is_not_made_for_a_folder_that_is_wrong(tmp_path: Path):

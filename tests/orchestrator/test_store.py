@@ -1,5 +1,6 @@
 """The study's folder: what is written whole, and who may hold it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 
 from orchestrator.errors import NoStudy, StudyHeld
 from orchestrator.store import LEASE_STALE_S, StudyFolder, StudyRecord, held, holder, open_study
+from trainers.spec import RunSpec
 
 RECORD = StudyRecord(
     name="s",
@@ -75,6 +77,33 @@ def test_a_missing_spec_is_told(folder: StudyFolder):
     folder.create(RECORD, [])
     with pytest.raises(NoStudy, match=r"spec\.json"):
         folder.specs(RECORD)
+
+
+def spec(trial: int) -> RunSpec:
+    return RunSpec("s", trial, 0, "dpo", {"beta": trial}, {}, "0" * 64, Path(), Path())
+
+
+def listed(folder: StudyFolder, trials: int | None, there: int) -> StudyRecord:
+    """A record of a space of two by three values whose study has so many trials, and lists the runs of some."""
+    specs = [made.at(folder.run(made.run_id)) for made in map(spec, range(there))]
+    record = dataclasses.replace(
+        RECORD, space={"method": ["dpo", "sft"], "beta": [1, 2, 3]}, runs=[made.run_id for made in specs], trials=trials
+    )
+    folder.root.mkdir()
+    folder.create(record, specs)
+    return record
+
+
+@pytest.mark.parametrize(("trials", "there"), [(4, 4), (None, 6)], ids=["counted", "all combinations"])
+def test_a_study_has_the_trials_that_its_record_counts_or_else_all_combinations(folder: StudyFolder, trials, there):
+    """Records have counted them since a trial may lack keys."""
+    assert len(folder.specs(listed(folder, trials, there))) == there
+
+
+@pytest.mark.parametrize(("trials", "there"), [(4, 3), (None, 5)])
+def test_a_record_that_lists_fewer_trials_is_told(folder: StudyFolder, trials, there):
+    with pytest.raises(NoStudy, match="trials, and the runs' specs others"):
+        folder.specs(listed(folder, trials, there))
 
 
 def test_a_second_controller_is_refused_and_told_who_holds(folder: StudyFolder, repository: Path):

@@ -45,7 +45,7 @@ def study(
     """`given` goes to the study: a sweeper in place of the grid, steps, what it does at a failure."""
     witness = Witness()
     runs = by_trial(specs)
-    sweeper = GridSweeper({"beta": [runs[number][0].params["beta"] for number in runs]})
+    sweeper = GridSweeper([runs[number][0].params for number in runs])
     objective = Objective("eval/reward_accuracy", "maximize")
     settled = {"sweeper": sweeper, "launcher": launcher, "objective": objective, "observer": witness, **given}
     return Study(folder, runs, **settled), witness
@@ -295,7 +295,7 @@ def test_the_objective_is_told_once_all_seeds_have_ended(folder: StudyFolder):
             told.append((trial.number, outcome.state, outcome.value))
 
     specs = specs_of(folder, betas=(0.5,), seeds=(0, 10))
-    study(folder, specs, InstantLauncher(), sweeper=Recorder({"beta": (0.5,)}))[0].carry_out()
+    study(folder, specs, InstantLauncher(), sweeper=Recorder([{"beta": 0.5}]))[0].carry_out()
     assert told == [(0, "complete", pytest.approx(0.55))]
 
 

@@ -196,3 +196,10 @@ def test_measures_beside_different_references_are_told_to_be_so(kinds: tuple[str
     }
     table = make_table(runs, {}, ["beta"], OBJECTIVE)
     assert sum("references differ (run, self)" in line for line in table.captions()) == told
+
+
+def test_a_key_that_a_trial_has_not_is_told_apart_from_none():
+    runs = {0: [spec(0, 0, method="dpo", beta=0.1)], 1: [spec(1, 0, method="sft")]}
+    made = make_table(runs, {}, ["method", "beta"], OBJECTIVE)
+    assert [line.split(" | ")[1:3] for line in made.markdown().splitlines()[2:4]] == [["dpo", "0.1"], ["sft", "-"]]
+    assert [row["beta"] for row in read(made)] == ["0.1", ""]

@@ -48,7 +48,18 @@ def test_a_method_that_learns_from_pairs_is_refused(tmp_path, method):
         config(tmp_path, 10, 10, method)
     assert caught.value.faults == (
         f"method={method} learns from pairs, but data=unpaired has answers one by one: "
-        "use method=kto, or data with pairs",
+        "use method=kto or sft, or data with pairs",
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "does"), [("reward", "learns from pairs"), ("backtranslation", "makes its own data of pairs")]
+)
+def test_a_method_that_makes_something_else_of_pairs_is_refused_in_its_own_words(tmp_path, method, does):
+    with pytest.raises(InvalidInput) as caught:
+        config(tmp_path, 10, 10, method)
+    assert caught.value.faults == (
+        f"method={method} {does}, but data=unpaired has answers one by one: use data with pairs",
     )
 
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from tests.fakes.tiny_runs import method, run_config
+from trainers.at_hand import missing
 from trainers.config import RunConfig
 from trainers.config_check import check
-from trainers.footprint import Machine, check_model, estimate, missing
+from trainers.footprint import Machine, check_model, estimate
 from trainers.machine import cgroup_limits
 from trainers.parameters import from_config
 

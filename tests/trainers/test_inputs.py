@@ -89,7 +89,7 @@ def test_a_path_below_the_home_folder_counts_by_content(pairs: Path, monkeypatch
 
 
 def test_labels_and_unused_keys_do_not_count():
-    assert identity() == identity("model.name=other", "model.parameters_b=1", "reference.path=unused")
+    assert identity() == identity("model.name=other", "model.parameters_b=1", "++reference.path=unused")
 
 
 def test_a_hub_id_is_left_as_it_is():

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator.config import Source, composer, run_sections
 from trainers import inputs, reference_kinds
+from trainers.at_hand import missing
 from trainers.config import RunConfig
 from trainers.config_check import check
-from trainers.errors import InvalidInput
-from trainers.footprint import estimate, missing
+from trainers.errors import InvalidInput, NotAtHand
+from trainers.footprint import estimate
 from trainers.machine import Machine
 from trainers.reference_kinds import Part
 
@@ -92,6 +93,14 @@ def test_an_adapter_whose_base_is_not_at_hand_is_told(tmp_path: Path) -> None:
     (fault,) = faults("reference=adapter", f"reference.path={adapter(tmp_path / 'a', '/no/such/base')}")
     assert f"the base model of the adapter {tmp_path / 'a'} is not at hand" in fault
     assert "/no/such/base: there is no such folder" in fault
+
+
+def test_an_adapter_whose_base_is_not_at_hand_yet_keeps_no_plan_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (fault,) = faults("reference=adapter", f"reference.path={adapter(tmp_path / 'a', 'nobody/base')}")
+    assert isinstance(fault, NotAtHand)
 
 
 def test_of_a_run_the_adapter_is_taken_and_the_base_that_its_spec_names(tmp_path: Path) -> None:
@@ -208,11 +217,12 @@ def identity(*overrides: str) -> dict[str, Any]:
 
 
 def test_what_a_kind_does_not_use_is_no_part_of_what_a_run_is() -> None:
-    unused = ("reference.path=unused", "reference.second=unused", "reference.weight=0.5")
+    """An experiment's file may set them, whatever kind is chosen over it."""
+    unused = ("++reference.path=unused", "++reference.second=unused", "++reference.weight=0.5")
     assert identity() == identity(*unused) == {"kind": "self"}
-    assert identity("method=orpo", "reference=none", *unused, "reference.quantization=nf4") == {"kind": "none"}
+    assert identity("method=orpo", "reference=none", *unused, "++reference.quantization=nf4") == {"kind": "none"}
     assert identity("reference.quantization=nf4") == {"kind": "self", "quantization": "nf4"}
-    hub = identity("reference=model", "reference.path=owner/name", "reference.weight=0.5")
+    hub = identity("reference=model", "reference.path=owner/name", "++reference.weight=0.5")
     assert hub == {"kind": "model", "path": "owner/name", "revision": None}
 
 
