@@ -12,7 +12,7 @@ from trainers.parameters import Linear, Shape
 
 # TRL's head projects so many tokens to so many words at a time (trl 1.16, kernels/chunked_logprob.py).
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-# Of `trainers.evaluate`: logits of a forward pass, and of a slice in fp32.
+# Of `trainers.evaluation.scorer`: logits of a forward pass, and of a slice in fp32.
 SCORED_LOGITS, SLICE_LOGITS = 2**28, 2**24
 
 
@@ -84,7 +84,7 @@ def tiled_logits(shape: Shape, scored: int, step: Step) -> int:
 
 
 def scoring(shape: Shape, step: Step) -> int:
-    """Of a forward pass of `trainers.evaluate` without gradients: one layer's activations, and its logits.
+    """Of a forward pass of `trainers.evaluation.scorer` without gradients: one layer's activations, and its logits.
 
     The scorer puts fewer sequences into a pass where their answers' logits would be too many; answers are taken for
     half of the tokens.

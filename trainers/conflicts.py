@@ -56,13 +56,6 @@ def conflicts(config: RunConfig) -> Iterable[str]:
     if kind == "moving" and config.reference.quantization != "same":
         yield "reference.quantization: a reference that moves has the policy's own weights: leave it as same"
     yield from _unlearnable(config, method)
-    if config.evaluation.samples and not (
-        config.data.kind == "toy" and config.peft.kind == "lora" and kind in ("self", "none", "moving")
-    ):
-        yield (
-            f"evaluation.samples={config.evaluation.samples}: samples are judged by the built-in world's own reward, "
-            "beside the policy without its adapter: use data=toy, peft=lora and reference=self"
-        )
     if method.data_format == "comparisons" and config.start.kind != "base":
         yield f"method={method.name} trains no policy, and begins at no other run's: leave start=base"
     yield from _unrewarded(config)

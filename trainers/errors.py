@@ -4,7 +4,7 @@ TrainersError
 ├── InvalidInput      the user's config, data or model cannot be trained on; carries every fault found
 ├── NonFiniteLoss     the loss is NaN or infinite; the run stops at once
 ├── Stopped           no fault: the run was asked to stop, and was not in the middle of training
-└── NonFiniteMetric   an evaluation gave NaN or infinity (trainers.evaluate)
+└── NonFiniteMetric   an evaluation gave NaN or infinity (trainers.evaluation.pairs)
 """
 
 from collections.abc import Sequence

@@ -18,13 +18,16 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor
 
 from trainers.distributed import ALONE, World
-from trainers.evaluate import eval_mode
+from trainers.evaluation.passes import asking
 from trainers.models import Policy
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How answers are drawn: `temperature` divides the logits, `batch_size` answers share a forward pass."""
+    """How answers are drawn: `temperature` divides the logits, `batch_size` answers share a forward pass.
+
+    At temperature 0 each token is the likeliest one.
+    """
 
     max_new_tokens: int
     temperature: float
@@ -80,8 +83,7 @@ def sample(
     batches = [order[start : start + sampling.batch_size] for start in range(0, len(order), sampling.batch_size)]
     found: dict[int, Answer] = {}
     device = next(policy.model.parameters()).device
-    cast = torch.autocast(device.type, policy.autocast) if policy.autocast else contextlib.nullcontext()
-    with eval_mode(policy.model), torch.no_grad(), cast:
+    with asking(policy.model, policy.autocast):
         for batch in world.turns(batches):
             heed()
             if batch is not None:
@@ -99,14 +101,14 @@ def _batch(policy: Policy, draws: Sequence[Draw], sampling: Sampling, device: to
         ids[row, width - len(draw.prompt_ids) :] = torch.tensor(list(draw.prompt_ids))
         mask[row, width - len(draw.prompt_ids) :] = 1
     longest = min(sampling.max_new_tokens, max(draw.room for draw in draws))
-    ends = _ends(policy)
+    stops = ends(policy)
     drawn = _Drawn(draws, width, longest, sampling.temperature, device)
     config = GenerationConfig(
         # Greedy on scores of which `_Drawn` leaves one token: the library's own sampling has one seed for a batch.
         do_sample=False,
         num_beams=1,
         max_new_tokens=longest,
-        eos_token_id=ends,
+        eos_token_id=stops,
         pad_token_id=policy.pad_id,
         use_cache=True,
     )
@@ -120,18 +122,22 @@ def _batch(policy: Policy, draws: Sequence[Draw], sampling: Sampling, device: to
     written = whole[:, width:].cpu()
     logps = torch.stack(drawn.logps, dim=1).cpu()
     return [
-        _answer(policy, written[row].tolist(), logps[row].tolist(), ends, draw.room) for row, draw in enumerate(draws)
+        _answer(policy, written[row].tolist(), logps[row].tolist(), stops, draw.room) for row, draw in enumerate(draws)
     ]
 
 
 def _answer(policy: Policy, ids: list[int], logps: list[float], ends: Sequence[int], room: int) -> Answer:
     end = next((place + 1 for place, token in enumerate(ids) if token in ends), len(ids))
     kept = ids[: min(end, room)]
-    text = str(policy.tokenizer.decode(kept, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-    return Answer(kept, text, logps[: len(kept)], ended=bool(kept) and kept[-1] in ends)
+    return Answer(kept, text_of(policy, kept), logps[: len(kept)], ended=bool(kept) and kept[-1] in ends)
 
 
-def _ends(policy: Policy) -> list[int]:
+def text_of(policy: Policy, ids: Sequence[int]) -> str:
+    """What an answer says, without special tokens."""
+    return str(policy.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def ends(policy: Policy) -> list[int]:
     """Tokens that end an answer: the tokenizer's, and those the model itself declares, as chat models do of a turn."""
     declared = getattr(policy.model.generation_config, "eos_token_id", None)
     own = declared if isinstance(declared, list) else [] if declared is None else [declared]
@@ -152,11 +158,16 @@ class _Drawn(LogitsProcessor):  # type: ignore[misc]
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         step = input_ids.shape[1] - self._width
         logits = scores.float()
+        if not self._temperature:
+            return self._said(scores, logits, logits.argmax(-1, keepdim=True))
         # In double precision: a cumulated sum over a large vocabulary is else too coarse for rare tokens.
         cumulated = (logits / self._temperature).softmax(-1).double().cumsum(-1)
         wanted = self._numbers[:, step, None] * cumulated[:, -1:]
         # The first token whose cumulated probability exceeds the number: never one of probability 0.
         token = torch.searchsorted(cumulated, wanted, right=True).clamp(max=logits.shape[-1] - 1)
+        return self._said(scores, logits, token)
+
+    def _said(self, scores: torch.Tensor, logits: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
         self.logps.append((logits.gather(-1, token) - logits.logsumexp(-1, keepdim=True)).squeeze(-1))
         return torch.full_like(scores, -torch.inf).scatter(-1, token, 0.0)
 

@@ -10,7 +10,8 @@ from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.distributed import ALONE, World
-from trainers.evaluate import Scores, metrics, score
+from trainers.evaluation.pairs import metrics
+from trainers.evaluation.scorer import Scores, score
 from trainers.method_reference import scored_for
 from trainers.methods import METHODS
 from trainers.models import RATING, WRITING, Policy, Task

@@ -6,7 +6,7 @@ from pathlib import Path
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.distributed import ALONE, World
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.methods import METHODS
 from trainers.models import Policy
 from trainers.reference import reference_scores

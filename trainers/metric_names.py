@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What `trainers.evaluate.metrics` measures; then of a reward model, and of answers whose worth is known.
+# What `trainers.evaluation.pairs.metrics` measures; then of a reward model, and of answers whose worth is known.
 EVAL_METRICS = (
     "eval/reward_accuracy",
     "eval/policy_accuracy",

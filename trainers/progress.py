@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from trainers import tracking
 from trainers.distributed import World
 from trainers.errors import Stopped
-from trainers.evaluate import check_finite
+from trainers.evaluation.pairs import check_finite
 from trainers.spec import Reporter
 
 

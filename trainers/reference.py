@@ -21,7 +21,7 @@ from trainers.data import Pair, TokenisedPair, load_answers, load_pairs, tokenis
 from trainers.data_config import Bandit, OnePair, Unpaired
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput
-from trainers.evaluate import Scores, score_answers
+from trainers.evaluation.scorer import Scores, score_answers
 from trainers.models import Policy
 from trainers.reference_kinds import Part
 from trainers.reference_models import ReferenceModel, StandIn, Tally, give_back_memory
@@ -47,7 +47,8 @@ def reference_scores(
 
     reference=self, and none, take the policy as it is now, before its first step, without its adapter. Where
     `cache_dir` holds all scores already, no model is loaded and the policy is asked nothing. Counts of tokens are the
-    policy's, also where the reference has another tokenizer. `heed` and `world` are as in `trainers.evaluate.score`.
+    policy's, also where the reference has another tokenizer. `heed` and `world` are as in
+    `trainers.evaluation.scorer.score`.
 
     Raises InvalidInput where the reference is not what its kind asks for, or its tokenizer differs from the policy's
     and the pairs are not the data's.

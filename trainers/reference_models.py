@@ -89,6 +89,11 @@ class ReferenceModel:
         self._config = self._as_loaded(config)
 
     @property
+    def is_policy(self) -> bool:
+        """Whether it is the policy without its adapter, as long as no other weights are trained."""
+        return self._is_policy
+
+    @property
     def pad_id(self) -> int:
         """Any token that the model knows: masks leave padding out."""
         return self._policy.pad_id if self._is_policy else 0
@@ -132,7 +137,7 @@ class ReferenceModel:
     def opened(self, name: str) -> Iterator[Any]:
         """The model; a stand-in keeps it under that name, and else its memory is given back at the end."""
         if self._is_policy:
-            with _without_adapter(self._policy.model):
+            with without_adapter(self._policy.model):
                 yield self._policy.model
         elif isinstance(self._policy, StandIn):
             yield self._policy.keeper.keep(name, self._load)
@@ -192,5 +197,6 @@ def _base_is_whole(model: Any) -> bool:
     return all(getattr(adapter, "init_lora_weights", True) in _PLAIN_STARTS for adapter in adapters.values())
 
 
-def _without_adapter(model: Any) -> contextlib.AbstractContextManager[None]:
+def without_adapter(model: Any) -> contextlib.AbstractContextManager[None]:
+    """While in here the model is what its adapter stands on."""
     return model.disable_adapter() if hasattr(model, "disable_adapter") else contextlib.nullcontext()

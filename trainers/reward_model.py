@@ -156,7 +156,8 @@ def rate(
 ) -> torch.Tensor:
     """What a classifier of one label gives for each sequence of token ids, float32 of shape (n,).
 
-    `batch_size` sequences make a forward pass, like-long ones together; for the rest see `trainers.evaluate.score`.
+    `batch_size` sequences make a forward pass, like-long ones together; for the rest see
+    `trainers.evaluation.scorer.score`.
     """
     order = sorted(range(len(sequences)), key=lambda index: -len(sequences[index]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

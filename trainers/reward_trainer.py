@@ -11,7 +11,8 @@ from trl import RewardTrainer
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.distributed import World
-from trainers.evaluate import Scores, share_positive
+from trainers.evaluation.pairs import share_positive
+from trainers.evaluation.scorer import Scores
 from trainers.models import Policy
 from trainers.reward_model import rate
 from trainers.trainer_base import PreparedTrainer, Row

@@ -7,7 +7,7 @@ from pathlib import Path
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.distributed import World
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.models import Policy
 from trainers.samples import Asked
 from trainers.spec import RunFolder

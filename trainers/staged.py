@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from trainers import checkpoints, trl_engine
 from trainers.data import TokenisedPair
 from trainers.errors import InvalidInput, Stopped
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.measures import Measures, Prepared
 from trainers.methods import METHODS
 from trainers.progress import Progress, Watch

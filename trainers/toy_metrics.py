@@ -11,7 +11,7 @@ import torch
 
 from trainers.data_config import Bandit, OnePair
 from trainers.data_toys import PROMPT
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 
 
 def toy_metrics(model: Any, data: Bandit | OnePair, scores: Scores) -> dict[str, float]:

@@ -29,7 +29,7 @@ from trainers.config_check import check
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
-from trainers.evaluate import check_finite
+from trainers.evaluation.pairs import check_finite
 from trainers.measures import Prepared
 from trainers.methods import METHODS
 from trainers.models import load_policy
@@ -46,8 +46,8 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
 
     Whatever goes wrong in the run is a result with status "failed" and one sentence, its traceback on stderr; status
     "cancelled" is what the reporter asked for. Raises only KeyboardInterrupt and SystemExit. Metrics are the last value
-    of each: `eval/...` as in `trainers.evaluate.metrics`, `train/...` as TRL names them. What may wait until the result
-    is on disk is left to `reporter.afterwards`: dropping the checkpoints, and waiting for W&B.
+    of each: `eval/...` as in docs/evaluation.md, `train/...` as TRL names them. What may wait until the result is on
+    disk is left to `reporter.afterwards`: dropping the checkpoints, and waiting for W&B.
 
     Where torchrun has started several ranks, each of them calls this with the same spec, and all end the same way. Only
     the first writes anything. One that fails alone takes the others with it, as failed with RankLost.

@@ -21,7 +21,7 @@ from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.method_config import RLOO, Reward
 from trainers.methods import METHODS
 from trainers.metric_names import from_trl

@@ -14,7 +14,7 @@ from torch import Tensor
 from trl import DPOTrainer
 
 from trainers.data import TokenisedAnswer, TokenisedPair
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.trainer_base import PreparedTrainer, Row
 
 UnpairedLoss = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trainers.data_tokens import TokenisedPair
-from trainers.evaluate import eval_mode
+from trainers.evaluation.passes import asking
 from trainers.world_build import PAD_ID, sample, text
 from trainers.world_text import gold_reward
 
@@ -30,7 +30,7 @@ def sample_metrics(model: Any, pairs: Sequence[TokenisedPair]) -> dict[str, floa
     Random states are left alone, and the model comes back in the mode (train or eval) it had.
     """
     prompts = [pair.prompt_ids for pair in pairs]
-    with eval_mode(model):
+    with asking(model, None):
         answers = sample(model, prompts, SEED)
         kl = _kl(model, prompts, answers)
         with model.disable_adapter():

@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from tests.fakes.tiny_runs import Ignored, bandit, llama, method, pair, run_config
 from trainers.config_check import check
 from trainers.data import TokenisedPair
-from trainers.evaluate import Scores, score
+from trainers.evaluation.scorer import Scores, score
 from trainers.models import Policy
 from trainers.trl_engine import Training
 from trainers.unpaired_trainer import mismatch

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from tests.fakes.small_configs import method, run_config
 from trainers.config_check import check
 from trainers.data import TokenisedPair
-from trainers.evaluate import Scores, score
+from trainers.evaluation.scorer import Scores, score
 from trainers.models import Policy
 from trainers.spec import RunSpec
 from trainers.trl_engine import Training

@@ -16,7 +16,7 @@ from tests.fakes.untrained import untrained
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
-from trainers.evaluate import Scores, score
+from trainers.evaluation.scorer import Scores, score
 from trainers.models import Policy, load_base, load_tokenizer, resolve_precision
 from trainers.reference import reference_scores
 from trainers.reference_models import Keeper, StandIn, Tally

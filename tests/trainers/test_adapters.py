@@ -15,7 +15,8 @@ from tests.fakes.tiny_runs import Recorder, pair, run_config, run_spec, training
 from trainers import data, trl_engine
 from trainers.config import RunConfig
 from trainers.config_check import check
-from trainers.evaluate import metrics, score
+from trainers.evaluation.pairs import metrics
+from trainers.evaluation.scorer import score
 from trainers.models import load_base, load_policy, load_tokenizer
 from trainers.reference import reference_scores
 from trainers.spec import RunResult

@@ -10,7 +10,7 @@ from tests.fakes.tiny_runs import bandit, run_config
 from tests.fakes.untrained import untrained
 from trainers.config_check import check
 from trainers.data import TokenisedPair
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 from trainers.generate import Draw, Sampling, sample
 from trainers.models import Policy, load_policy
 

@@ -17,7 +17,7 @@ from tests.oracles import bandits, two_actions
 from tests.oracles.test_oracles import wins
 from trainers import trl_engine
 from trainers.data import TokenisedPair
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 
 LOG2 = math.log(2)
 HALVES = [math.log(1 / 2), math.log(1 / 4), math.log(1 / 8), math.log(1 / 8)]

@@ -14,7 +14,7 @@ from tests.fakes.untrained import untrained
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.errors import InvalidInput
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 from trainers.footprint import check_model
 from trainers.machine import Machine
 from trainers.models import best_attention, best_precision, load_base, load_policy, load_tokenizer, weights_dtype

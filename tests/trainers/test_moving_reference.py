@@ -10,7 +10,7 @@ import torch
 from tests.fakes.tiny_models import PAIRS, talker, training_with, weights
 from tests.fakes.tiny_runs import Recorder, bandit, pair, probabilities, run_config, run_spec
 from trainers import trl_engine
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 from trainers.models import Policy
 from trainers.moving_reference import MovingReference
 from trainers.spec import RunResult

@@ -25,7 +25,7 @@ from tests.trainers.reference_setting import (
     write_chats,
     write_pairs,
 )
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 from trainers.models import load_policy
 from trainers.reference import reference_scores
 from trainers.reference_models import StandIn, Tally

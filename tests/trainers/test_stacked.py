@@ -14,7 +14,7 @@ from tests.fakes.tiny_runs import pair, run_config
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.errors import InvalidInput
-from trainers.evaluate import score
+from trainers.evaluation.scorer import score
 from trainers.models import load_base, load_policy
 from trainers.stacked import StackedPolicy
 

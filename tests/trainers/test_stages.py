@@ -14,7 +14,7 @@ from trainers.config_check import check
 from trainers.data import TokenisedPair
 from trainers.distributed import ALONE
 from trainers.errors import InvalidInput
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.models import Policy
 from trainers.spec import RunFolder, RunResult
 from trainers.stage import Materials, Stage

@@ -15,7 +15,8 @@ from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from tests.trainers.test_distributed import Ranks
 from trainers import data, reference_step, world
 from trainers.config_check import check
-from trainers.evaluate import metrics, score
+from trainers.evaluation.pairs import metrics
+from trainers.evaluation.scorer import score
 from trainers.models import load_base, load_tokenizer
 from trainers.spec import RunResult, RunSpec
 from trainers.train import train

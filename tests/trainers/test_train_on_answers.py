@@ -13,7 +13,7 @@ from tests.fakes.answers import section
 from tests.fakes.tiny_runs import Ignored, Recorder, bandit, pair, probabilities, run_config, run_spec, training_of
 from trainers import losses, world
 from trainers.data_config import Toy
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.spec import RunResult
 from trainers.train import train
 from trainers.trl_engine import build

@@ -15,7 +15,7 @@ from tests.fakes.tiny_models import PAIRS, talker, training_with
 from tests.fakes.tiny_runs import Ignored, pair
 from trainers import trl_engine
 from trainers.data import TokenisedPair
-from trainers.evaluate import Scores
+from trainers.evaluation.scorer import Scores
 from trainers.schedule import total_steps
 from trainers.unpaired_trainer import UnpairedCollator, mismatch, unpaired_rows
 

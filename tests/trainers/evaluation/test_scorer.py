@@ -11,21 +11,14 @@ from transformers import AutoModelForCausalLM
 
 from tests.fakes.tiny_runs import bandit, pair
 from tests.fakes.untrained import untrained
-from trainers import evaluate
 from trainers.data import TokenisedPair
-from trainers.evaluate import NonFiniteMetric, Scores, check_finite, metrics, score
+from trainers.evaluation.passes import Answered, batches
+from trainers.evaluation.scorer import score
 
 # The built-in policy's.
 PAD = 256
 # Token 0 with 1/2, 1 with 1/4, 2 and 3 with 1/8 each.
 HALVES = [math.log(1 / 2), math.log(1 / 4), math.log(1 / 8), math.log(1 / 8)]
-
-
-def scores(chosen: list[float], rejected: list[float], tokens: tuple[int, int] = (1, 1)) -> Scores:
-    n = len(chosen)
-    return Scores(
-        torch.tensor(chosen), torch.tensor(rejected), torch.full((n,), tokens[0]), torch.full((n,), tokens[1])
-    )
 
 
 def test_log_probabilities_are_summed_over_the_answer_alone() -> None:
@@ -85,9 +78,9 @@ def test_a_large_vocabulary_is_taken_in_slices() -> None:
 
 def test_sequences_whose_logits_would_not_fit_go_one_by_one() -> None:
     """Four sequences of 999 scored tokens: a vocabulary of 2^18 leaves room for one of them a pass, 2^10 for all."""
-    sequences = [evaluate._Sequence([1], list(range(999)))] * 4
-    assert [len(batch) for batch in evaluate._batches(sequences, 8, 2**18)] == [1, 1, 1, 1]
-    assert [len(batch) for batch in evaluate._batches(sequences, 8, 2**10)] == [4]
+    sequences = [Answered([1], list(range(999)))] * 4
+    assert [len(batch) for batch in batches(sequences, 8, 2**18)] == [1, 1, 1, 1]
+    assert [len(batch) for batch in batches(sequences, 8, 2**10)] == [4]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -97,35 +90,3 @@ def test_the_model_comes_back_as_it_was_and_random_states_are_left_alone(model: 
     score(model, some_pairs(3), 2, pad_id=PAD)
     assert model.training is training
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_metrics_by_hand() -> None:
-    """Pair 1: h = (2, -1), margin 3; pair 2: h = (-4, 0), margin -4. In sum the policy prefers both rejected answers;
-    per token, of 4 and 2 tokens, the chosen ones: -1 > -1.5 and -2 > -2.5.
-    """
-    policy = scores([-4.0, -8.0], [-3.0, -5.0], tokens=(4, 2))
-    reference = scores([-6.0, -4.0], [-2.0, -5.0], tokens=(4, 2))
-    assert metrics(policy, reference) == {
-        "eval/policy_accuracy": 0.0,
-        "eval/policy_accuracy_norm": 1.0,
-        "eval/reward_accuracy": 0.5,
-        "eval/margin_nats": -0.5,
-        "eval/chosen_logratio": -1.0,
-        "eval/rejected_logratio": -0.5,
-        "eval/pairs": 2.0,
-    }
-
-
-def test_a_tie_counts_one_half() -> None:
-    same = scores([-1.0, -2.0], [-1.0, -1.0])
-    found = metrics(same, same)
-    assert found["eval/reward_accuracy"] == 0.5
-    assert found["eval/policy_accuracy"] == 0.25
-
-
-@pytest.mark.parametrize("broken", [math.nan, -math.inf])
-def test_an_answer_without_a_finite_log_probability_is_not_hidden(broken: float) -> None:
-    found = metrics(scores([broken, -1.0], [-1.0, -1.0]), scores([-1.0, -1.0], [-1.0, -1.0]))
-    assert math.isnan(found["eval/reward_accuracy"])
-    with pytest.raises(NonFiniteMetric, match="eval/reward_accuracy is nan"):
-        check_finite(found)

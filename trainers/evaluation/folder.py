@@ -1,0 +1,66 @@
+"""Writes what an evaluation found into its folder: each file whole or not at all, metrics.json last.
+
+RUN/evaluation/ -> pairs.parquet, answers.jsonl, tokens.json, metrics.json
+
+Answers are untrusted text, and so are the spellings of tokens: all of it is escaped to ASCII.
+"""
+
+import io
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from trainers.config import RunConfig
+from trainers.evaluation.examine import Findings
+from trainers.files import write_whole
+from trainers.spec import EvaluationFolder
+
+
+def write(
+    folder: EvaluationFolder,
+    config: RunConfig,
+    metrics: Mapping[str, float],
+    pairs: pa.Table | None,
+    findings: Findings,
+    versions: Mapping[str, str],
+    policy: str = "final",
+) -> None:
+    """`metrics` are all of them, of pairs and answers; `policy` says which of the run's this is. Raises OSError.
+
+    What an earlier evaluation has left there goes, as far as this one has nothing of the kind.
+    """
+    folder.root.mkdir(parents=True, exist_ok=True)
+    # Without it the folder does not count, whatever else is in it by now.
+    folder.metrics.unlink(missing_ok=True)
+    parts = {
+        folder.pairs: None if pairs is None else _parquet(pairs),
+        folder.answers: "".join(_json(row) + "\n" for row in findings.answers) or None,
+        folder.tokens: None if findings.tokens is None else _json(findings.tokens) + "\n",
+    }
+    for path, content in parts.items():
+        if content is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_whole(path, content)
+    told = {
+        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
+        "degenerate": findings.degenerate,
+        "settings": config.evaluation.model_dump(),
+        "policy": policy,
+        "versions": dict(versions),
+    }
+    write_whole(folder.metrics, json.dumps(told, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def _parquet(table: pa.Table) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(table, content, compression="zstd")
+    return content.getvalue()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False)

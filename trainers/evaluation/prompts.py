@@ -1,0 +1,64 @@
+"""Which held-out prompts a policy is asked: the first distinct ones, the same for all runs on like data.
+
+[Pair("Hi", ...), Pair("Hi", ...), Pair("Ho", ...)], two of them -> the prompts of pairs 0 and 2
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainers.config import RunConfig
+from trainers.data_config import Bandit, OnePair
+from trainers.data_pairs import Pair, Text, key
+from trainers.data_tokens import TokenisedPair
+from trainers.evaluation.names import prompt_name
+from trainers.methods import METHODS
+from trainers.samples import Asked
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out pairs in data order: their tokens, and their texts, None where the data are token ids."""
+
+    pairs: Sequence[TokenisedPair]
+    texts: Sequence[Pair] | None
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt that is answered: its name, the same for every tokenizer, and the place of its first pair."""
+
+    asked: Asked
+    name: str
+    place: int
+
+
+def prompts(held: HeldOut, count: int) -> list[Prompt]:
+    """The first `count` distinct prompts, fewer where there are no more; none where the data are token ids."""
+    firsts: dict[object, int] = {}
+    for place, pair in enumerate(held.texts or ()):
+        if len(firsts) == count:
+            break
+        firsts.setdefault(key(pair.prompt), place)
+    assert held.texts is not None or not firsts
+    return [_prompt(held, place) for place in firsts.values()]
+
+
+def _prompt(held: HeldOut, place: int) -> Prompt:
+    assert held.texts is not None
+    text = held.texts[place].prompt
+    return Prompt(Asked(held.pairs[place].prompt_ids, text), prompt_name(text), place)
+
+
+def asked_for(config: RunConfig) -> int:
+    """How many prompts a run's policy is asked: none where it writes no texts, whatever its config says."""
+    rates = METHODS[config.method.name].data_format == "comparisons"
+    return 0 if rates or isinstance(config.data, Bandit | OnePair) else config.evaluation.samples
+
+
+def shown(prompt: Text) -> str:
+    """A prompt as a person reads it: of a conversation of several messages, who says what."""
+    if isinstance(prompt, str):
+        return prompt
+    if len(prompt) == 1:
+        return prompt[0]["content"]
+    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
