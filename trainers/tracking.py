@@ -1,4 +1,4 @@
-"""Weights & Biases, told from inside the run: metrics, config and group; a view of the run, never its truth.
+"""Weights & Biases, told from inside the run: metrics, config, group and files; a view of the run, never its truth.
 
 Everything that talks to W&B does so in a thread of its own, so that a slow, full or dead server costs the run nothing
 but a bounded wait, which may be put off until the run's result is on disk. What goes wrong is said once on stderr.
@@ -38,7 +38,7 @@ def _now(work: Callable[[], None]) -> None:
 
 
 class Tracker:
-    """Takes metrics; this one forgets them."""
+    """Takes metrics and files; this one forgets them."""
 
     def url(self) -> str | None:
         """Where the run can be looked at, if anywhere."""
@@ -46,6 +46,12 @@ class Tracker:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Metrics of an optimiser step, which must not go down from call to call."""
+
+    def sum_up(self, values: Mapping[str, float | str | None]) -> None:
+        """What the run came to; a value that is told again takes the place of the earlier one."""
+
+    def keep(self, folder: Path, root: Path) -> None:
+        """The files in a folder, each under its path below `root`; they must stay as they are until the run's end."""
 
 
 @contextlib.contextmanager
@@ -62,6 +68,7 @@ def start(spec: RunSpec, config: RunConfig, afterwards: Doer = _now) -> Iterator
     try:
         yield tracker
     except Exception:
+        tracker.sum_up({"status": "failed"})
         afterwards(lambda: tracker.finish(1))
         raise
     except BaseException:
@@ -107,7 +114,8 @@ def wandb_id(spec: RunSpec) -> str:
 
 class _Wandb(Tracker):
     def __init__(self, spec: RunSpec, tracking: Tracking, mode: Mode) -> None:
-        self._told: queue.SimpleQueue[tuple[int, Mapping[str, float]] | int] = queue.SimpleQueue()
+        # What to do with W&B's run; a number ends it, with that exit code.
+        self._told: queue.SimpleQueue[Callable[[Any], None] | int] = queue.SimpleQueue()
         self._url: str | None = None
         self._begun = threading.Event()
         if mode == "offline":
@@ -122,7 +130,15 @@ class _Wandb(Tracker):
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         if values:
-            self._told.put((step, dict(values)))
+            known = dict(values)
+            self._told.put(lambda run: run.log(known, step=step))
+
+    def sum_up(self, values: Mapping[str, float | str | None]) -> None:
+        known = dict(values)
+        self._told.put(lambda run: run.summary.update(known))
+
+    def keep(self, folder: Path, root: Path) -> None:
+        self._told.put(lambda run: _keep(run, folder, root))
 
     def finish(self, exit_code: int, patience_s: float = INIT_TIMEOUT_S + FINISH_TIMEOUT_S + 5) -> None:
         """Let the thread tell the rest, and wait for it, at most so long."""
@@ -135,8 +151,7 @@ class _Wandb(Tracker):
         try:
             run = self._begin(spec, tracking, mode)
             while not isinstance(told := self._told.get(), int):
-                step, values = told
-                run.log(dict(values), step=step)
+                told(run)
             run.finish(exit_code=told)
         except BaseException as error:
             _say(f"{_described(error)}; the run goes on without tracking")
@@ -160,6 +175,8 @@ class _Wandb(Tracker):
 def _init(spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
     # W&B's reports on its own errors would keep a process up to 20 s from ending where the server does not answer.
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    # The setting below is heeded by the run alone, not by what the client says before it and of files.
+    os.environ.setdefault("WANDB_SILENT", "true")
     import wandb
 
     return wandb.init(
@@ -190,9 +207,20 @@ def _init(spec: RunSpec, tracking: Tracking, mode: Mode) -> Any:
             x_disable_machine_info=True,
             x_disable_viewer=True,
             x_save_requirements=False,
+            # Files are hard links, or copies: a folder that is moved before it is sent up has them still.
+            symlink=False,
             **({"base_url": tracking.base_url} if tracking.base_url else {}),
         ),
     )
+
+
+def _keep(run: Any, folder: Path, root: Path) -> None:
+    """Have the folder's files uploaded, or lie beside an offline run until it is; what goes wrong is said."""
+    try:
+        for path in sorted(path for path in folder.iterdir() if path.is_file()):
+            run.save(str(path), base_path=str(root), policy="now", glob=False)
+    except Exception as error:
+        _say(f"{_described(error)}: {folder} is not at W&B")
 
 
 def _end_service() -> None:

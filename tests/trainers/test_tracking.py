@@ -117,6 +117,26 @@ def test_online_the_server_gets_the_run_its_config_and_its_history(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_online_the_server_gets_files_under_their_paths_and_what_the_run_came_to(tmp_path: Path, key: str) -> None:
+    with WandbServer() as server:
+        spec, config = run_of(tmp_path / "with [brackets]", "auto", server.url)
+        folder = spec.folder.evaluation.root
+        folder.mkdir()
+        (folder / "metrics.json").write_text("{}")
+        (folder / "answers.jsonl").write_text('{"text": "a"}\n')
+        with tracking.start(spec, config) as tracker:
+            tracker.log(1, {"train/loss": 1.0})
+            tracker.keep(folder, spec.run_dir)
+            tracker.keep(folder / "missing", spec.run_dir)
+            tracker.sum_up({"eval/kl": 2.5, "status": "completed", "degenerate": None})
+        run = server.runs[tracking.wandb_id(spec)]
+    assert run.files["evaluation/metrics.json"] == b"{}"
+    assert run.files["evaluation/answers.jsonl"] == b'{"text": "a"}\n'
+    assert (run.summary["eval/kl"], run.summary["status"]) == (2.5, "completed")
+    assert (run.complete, run.exit_code) == (True, 0)
+
+
+@pytest.mark.slow
 def test_a_run_that_fails_is_failed_there_too(tmp_path: Path, key: str) -> None:
     with WandbServer() as server:
         spec, config = run_of(tmp_path, "auto", server.url)
