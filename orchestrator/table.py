@@ -56,6 +56,8 @@ class Row:
     note: str = ""
     # Numbers of others, by column, as they were printed.
     published: Mapping[str, str] = field(default_factory=dict)
+    # Whether the policy of some seed is degenerate; such a trial has no objective, and so is never best.
+    degenerate: bool = False
 
 
 @dataclass(frozen=True)
@@ -177,11 +179,17 @@ class Table:
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
             *(_mixed(self.references) if self.references else []),
             *(f"{_trials(own)} from trial {first}" for first, own in _by_start(self.starts).items()),
+            *([_DEGENERATE] if any(row.degenerate for row in self.rows) else []),
             *([f"published, not measured here: {'; '.join(self.sources)}"] if self.sources else []),
         ]
 
     def _notes(self) -> list[str]:
         return [f"trial {row.number}: {row.note}" for row in self.rows if row.note]
+
+
+_DEGENERATE = (
+    "degenerate: beyond a bound of evaluation.degenerate, and never best; each run's evaluation/ has its answers"
+)
 
 
 def _mixed(references: Sequence[str]) -> list[str]:
@@ -282,17 +290,28 @@ def _row(
         for metric, value in result.metrics.items():
             if value is not None:
                 cells.setdefault(metric, []).append(value)
-    value = objective.value(results) if len(results) == len(runs) else None
+    reasons = [result.degenerate for result in completed if result.degenerate]
+    value = objective.value(results) if len(results) == len(runs) and not reasons else None
     note = next((result.error for result in results if result.status == "failed" and result.error), "")
     return Row(
         number,
         runs[0].params,
-        _state(runs, results, running),
+        _state(runs, results, running) + _degenerate(reasons, len(runs)),
         cells,
         [result.seconds for result in completed if result.same_as is None],
         value,
         one_line(note),
+        degenerate=bool(reasons),
     )
+
+
+def _degenerate(reasons: Sequence[str], runs: int) -> str:
+    """ " (degenerate: length)"; where only some seeds are, how many."""
+    if not reasons:
+        return ""
+    why = ", ".join(dict.fromkeys(part for reason in reasons for part in reason.split(", ")))
+    few = "" if len(reasons) == runs else f"{len(reasons)} "
+    return f" ({few}degenerate: {one_line(why)})"
 
 
 def _state(runs: Sequence[RunSpec], results: Sequence[RunResult], running: Collection[str]) -> str:

@@ -19,8 +19,12 @@ EVAL_METRICS = (
     "eval/rm_margin",
     "eval/reward",
 )
-# What `trainers.world_metrics` measures, where evaluation.samples asks for it.
-SAMPLE_METRICS = ("eval/reward", "eval/kl", "eval/win_rate", "eval/length")
+# What `trainers.evaluation.examine` measures of sampled answers, where evaluation.samples asks for some.
+SAMPLE_METRICS = (
+    "eval/kl", "eval/kl_se", "eval/kl_per_token", "eval/kl_per_token_se", "eval/kl_k1", "eval/kl_k1_se", "eval/kl_k3",
+    "eval/kl_k3_se", "eval/entropy", "eval/repetition", "eval/length", "eval/ended", "eval/answers", "eval/reward",
+    "eval/reward_se", "eval/start_reward", "eval/win_rate", "eval/win_rate_se", "eval/degenerate",
+)  # fmt: skip
 # What the trainer tells once, at the end.
 _AT_THE_END = {
     "train_runtime": "train/runtime_s",

@@ -212,6 +212,8 @@ class RunResult:
     same_as: str | None = None
     # Why it did not complete, where that is known.
     cause: Cause | None = None
+    # Why its policy is not worth comparing, though it completed (trainers.evaluation.degeneracy).
+    degenerate: str | None = None
 
     def write(self, folder: RunFolder) -> None:
         write_json(folder.result, dataclasses.asdict(self))

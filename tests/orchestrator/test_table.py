@@ -99,6 +99,33 @@ def test_a_narrow_terminal_gets_fewer_metrics_and_whole_numbers(table: Table):
     assert "eval/rejected_logratio (see table.md)" in hidden
 
 
+def degenerate(*reasons: str | None) -> Table:
+    """A trial with a better objective but such seeds, beside a sound one."""
+    runs = {0: [spec(0, seed) for seed in range(len(reasons))], 1: [spec(1, seed) for seed in range(len(reasons))]}
+    ended = [
+        dataclasses.replace(result(run, 0.9), degenerate=why) for run, why in zip(runs[0], reasons, strict=True)
+    ] + [result(run, 0.6) for run in runs[1]]
+    return make_table(runs, {one.run_id: one for one in ended}, [], OBJECTIVE)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "state"),
+    [
+        (("repetition",), "complete (degenerate: repetition)"),
+        (("kl, empty", "kl"), "complete (degenerate: kl, empty)"),
+        ((None, "length"), "complete (1 degenerate: length)"),
+    ],
+)
+def test_a_degenerate_trial_is_marked_and_never_best(reasons: tuple[str | None, ...], state: str):
+    table = degenerate(*reasons)
+    assert [(row["state"], row["best"]) for row in read(table)] == [(state, ""), ("complete", "best")]
+    assert "beyond a bound of evaluation.degenerate, and never best" in table.markdown()
+
+
+def test_where_nothing_is_degenerate_nothing_is_said_of_it():
+    assert "degenerate" not in degenerate(None).markdown()
+
+
 def test_an_objective_of_ones_own_gets_a_column():
     run = spec(0, 0, beta=1.0)
     ended = RunResult(run.run_id, "completed", run.params, {"eval/kl": 0.25})
