@@ -13,7 +13,7 @@ from orchestrator.overrides import Parsed, Sweep
 from orchestrator.settings import RESOURCES, StudySettings, study_settings
 from orchestrator.trials import Draft
 from orchestrator.worker import TRAIN
-from trainers.metric_names import EVAL_METRICS, SAMPLE_METRICS
+from trainers.metric_names import EVAL_METRICS, LENGTHS, SAMPLE_METRICS
 from trainers.nearest import did_you_mean
 
 
@@ -74,6 +74,8 @@ def _unknown_metric(settings: StudySettings) -> Iterable[str]:
     """A slip in the objective would only show in a table without a best."""
     metric = settings.objective.metric
     known = (*EVAL_METRICS, *SAMPLE_METRICS)
-    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in known:
+    whole, _, length = metric.partition(".")
+    by_length = whole in EVAL_METRICS and length in LENGTHS
+    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in known and not by_length:
         hint = did_you_mean(metric, known)
         yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(known)}, or train/...)"

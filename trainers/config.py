@@ -98,6 +98,7 @@ class Evaluation(Section):
     batch_size: Count
     # 0 for the records of runs that know nothing of it; so are the values below.
     samples: Annotated[int, Field(ge=0)] = 0
+    samples_every: Annotated[int, Field(ge=0)] = 0
     sampling_batch: Count = 16
     max_new_tokens: Count = 256
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0

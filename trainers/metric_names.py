@@ -7,7 +7,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-# What `trainers.evaluation.pairs.metrics` measures; then of a reward model, and of answers whose worth is known.
+# What `trainers.evaluation.pairs.metrics` measures; then of a reward model.
 EVAL_METRICS = (
     "eval/reward_accuracy",
     "eval/policy_accuracy",
@@ -17,7 +17,6 @@ EVAL_METRICS = (
     "eval/rejected_logratio",
     "eval/pairs",
     "eval/rm_margin",
-    "eval/reward",
 )
 # What `trainers.evaluation.examine` measures of sampled answers, where evaluation.samples asks for some.
 SAMPLE_METRICS = (
@@ -25,6 +24,8 @@ SAMPLE_METRICS = (
     "eval/kl_k3_se", "eval/entropy", "eval/repetition", "eval/length", "eval/ended", "eval/answers", "eval/reward",
     "eval/reward_se", "eval/start_reward", "eval/win_rate", "eval/win_rate_se", "eval/degenerate",
 )  # fmt: skip
+# Of held-out pairs, whose measures are also told by the length of their answers, as eval/margin_nats.short.
+LENGTHS = ("short", "medium", "long")
 # What the trainer tells once, at the end.
 _AT_THE_END = {
     "train_runtime": "train/runtime_s",

@@ -6,12 +6,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from torch import Tensor
 from trl import RewardTrainer
 
 from trainers.config import RunConfig
 from trainers.data import TokenisedPair
 from trainers.distributed import World
-from trainers.evaluation.pairs import share_positive
+from trainers.evaluation.examine import NOTHING, Findings
+from trainers.evaluation.of_policy import Final
+from trainers.evaluation.pairs import Buckets, HeldOut, check_finite, share_positive
 from trainers.evaluation.scorer import Scores
 from trainers.models import Policy
 from trainers.reward_model import rate
@@ -42,7 +45,7 @@ class RewardEvaluation:
 
     config: RunConfig
     policy: Policy
-    pairs: Sequence[TokenisedPair]
+    held: HeldOut
     heed: Callable[[], None]
     world: World
 
@@ -53,9 +56,10 @@ class RewardEvaluation:
         eval/rm_margin        mean of r(chosen) - r(rejected), in the reward model's own units: no nats
         eval/pairs            n
 
-        Raises Stopped in the middle where the run is asked to stop.
+        Also by the length of their answers, as those of a policy. Raises Stopped in the middle where the run is asked
+        to stop.
         """
-        rows = reward_rows(self.pairs)
+        rows = reward_rows(self.held.pairs)
         rated = rate(
             self.policy.model,
             [row[side] for row in rows for side in ("chosen_ids", "rejected_ids")],
@@ -66,12 +70,27 @@ class RewardEvaluation:
             world=self.world,
         ).double()
         margins = rated[0::2] - rated[1::2]
-        return {
-            "eval/reward_accuracy": share_positive(margins),
-            "eval/rm_margin": margins.mean().item(),
-            "eval/pairs": float(len(rows)),
-        }
+        by_length = Buckets.of_pairs(self.held).measured(lambda places: _of_margins(margins[places]))
+        return _of_margins(margins) | by_length
+
+    def examine(self) -> Findings:
+        """A reward model answers nothing."""
+        return NOTHING
+
+    def conclude(self) -> Final:
+        """All that is measured. Raises Stopped as `measure` does, and NonFiniteMetric."""
+        measured = self.measure()
+        check_finite(measured)
+        return Final(measured)
 
     def score(self, _pairs: Sequence[TokenisedPair]) -> Scores:
         """A reward model gives no log-probabilities."""
         raise TypeError("a reward model is no policy")
+
+
+def _of_margins(margins: Tensor) -> dict[str, float]:
+    return {
+        "eval/reward_accuracy": share_positive(margins),
+        "eval/rm_margin": margins.mean().item(),
+        "eval/pairs": float(len(margins)),
+    }

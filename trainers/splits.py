@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainers.config import RunConfig
-from trainers.data import TokenisedPair, load_answers, load_pairs, tokenise, tokenise_answers, toy_pairs
+from trainers.data import Pair, TokenisedPair, load_answers, load_pairs, tokenise, tokenise_answers, toy_pairs
 from trainers.data_config import Bandit, OnePair, Unpaired
+from trainers.evaluation.pairs import HeldOut
 from trainers.methods import METHODS
 from trainers.unpaired_trainer import beside_others, mismatch
 
@@ -25,6 +26,13 @@ class Splits:
 
     pairs: Mapping[str, Sequence[TokenisedPair]]
     desirable: Sequence[bool] | None = None
+    # What the held-out pairs say; None where the data are token ids.
+    texts: Sequence[Pair] | None = None
+
+    @property
+    def heldout(self) -> HeldOut:
+        """What every policy is measured by."""
+        return HeldOut(self.pairs["heldout"], self.texts)
 
 
 def load_splits(config: RunConfig, tokenizer: Any, cache_dir: Path) -> Splits:
@@ -32,19 +40,22 @@ def load_splits(config: RunConfig, tokenizer: Any, cache_dir: Path) -> Splits:
     if isinstance(config.data, Unpaired):
         return _of_answers(config, config.data, tokenizer)
     length = config.training.max_length
-    splits = _of_pairs(config, tokenizer, cache_dir)
+    splits, texts = _of_pairs(config, tokenizer, cache_dir)
     if METHODS[config.method.name].data_format == "unpaired":
         splits["mismatched"] = mismatch(splits["train"], config.seed, length)
-    return Splits(splits)
+    return Splits(splits, texts=texts)
 
 
-def _of_pairs(config: RunConfig, tokenizer: Any, cache_dir: Path) -> dict[str, Sequence[TokenisedPair]]:
+def _of_pairs(
+    config: RunConfig, tokenizer: Any, cache_dir: Path
+) -> tuple[dict[str, Sequence[TokenisedPair]], Sequence[Pair] | None]:
     data, length = config.data, config.training.max_length
     if isinstance(data, Bandit | OnePair):
-        return dict(toy_pairs(data, config.seed))
+        return dict(toy_pairs(data, config.seed)), None
     assert not isinstance(data, Unpaired)
     pairs = load_pairs(data, cache_dir)
-    return {"train": tokenise(pairs.train, tokenizer, length), "heldout": tokenise(pairs.heldout, tokenizer, length)}
+    train, heldout = tokenise(pairs.train, tokenizer, length), tokenise(pairs.heldout, tokenizer, length)
+    return {"train": train, "heldout": heldout}, pairs.heldout
 
 
 def _of_answers(config: RunConfig, data: Unpaired, tokenizer: Any) -> Splits:
@@ -57,9 +68,10 @@ def _of_answers(config: RunConfig, data: Unpaired, tokenizer: Any) -> Splits:
             TokenisedPair(one.prompt_ids, one.answer_ids, [], one.truncated, one.answer_cut, one.prompt_cut)
             for one in shown
         ]
-        return Splits({"train": train, "heldout": heldout})
+        return Splits({"train": train, "heldout": heldout}, texts=answers.heldout)
     learnt = tokenise_answers(answers.train, tokenizer, length)
     return Splits(
         {"train": beside_others(learnt, config.seed, length), "heldout": heldout},
         [answer.desirable for answer in learnt],
+        answers.heldout,
     )

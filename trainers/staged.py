@@ -50,7 +50,7 @@ def trained(run: Prepared, evaluation: Measures) -> trl_engine.Ended:
                 desirable=run.splits.desirable,
                 answers=part.answers,
                 checkpoints=checkpoints.stage(root, number) if len(makers) > 1 else root,
-                watch=Watch(progress, evaluation.measure, run.config.evaluation.every, done),
+                watch=Watch(progress, evaluation, run.config.evaluation, done),
                 world=progress.world,
             )
         )
@@ -84,7 +84,7 @@ def _materials(run: Prepared, evaluation: Measures, start: Start | None) -> Mate
         config=config,
         policy=policy,
         pairs=run.splits.pairs["train"],
-        prompts=run.prompts("train") if start is not None else (),
+        prompts=run.prompts if start is not None else (),
         reference=run.scored.get("train"),
         score=evaluation.score,
         score_reference=score_reference,

@@ -29,7 +29,7 @@ from trainers.config_check import check
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
-from trainers.evaluation.pairs import check_finite
+from trainers.evaluation.folder import write as write_evaluation
 from trainers.measures import Prepared
 from trainers.methods import METHODS
 from trainers.models import load_policy
@@ -72,6 +72,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
             _tracker(spec, config, reporter, world) as progress.tracker,
         ):
             status = _run(spec, config, progress)
+            progress.sum_up(status)
             if status == "completed" and world.first:
                 # They only serve to go on with training, which is over.
                 reporter.afterwards(lambda: shutil.rmtree(spec.folder.checkpoints, ignore_errors=True))
@@ -92,6 +93,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         error=error,
         tracking_url=progress.tracker.url(),
         versions=outcome.versions(spec.config),
+        degenerate=progress.degenerate,
     )
 
 
@@ -156,14 +158,17 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: Progress)
 
     try:
         progress.begin("evaluating")
-        measured = {**evaluation.measure(), **measures.at_the_end(run)}
+        final = evaluation.conclude()
     except Stopped:
         ended.save()
         raise
-    check_finite(measured)
-    progress.report(ended.steps, measured)
-    if config.training.save_final and progress.world.first:
-        outcome.save(policy, config, spec.folder)
+    progress.degenerate = final.findings.degenerate
+    progress.report(ended.steps, final.metrics)
+    if progress.world.first:
+        write_evaluation(spec.folder.evaluation, config, final, outcome.versions(spec.config))
+        progress.tracker.keep(spec.folder.evaluation.root, spec.run_dir)
+        if config.training.save_final:
+            outcome.save(policy, config, spec.folder)
     return "completed"
 
 

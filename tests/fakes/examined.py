@@ -15,7 +15,7 @@ from trainers.config_check import check
 from trainers.data import load_pairs, tokenise
 from trainers.distributed import ALONE
 from trainers.evaluation.examine import Subject
-from trainers.evaluation.prompts import HeldOut
+from trainers.evaluation.pairs import HeldOut
 from trainers.models import Policy, load_policy
 
 BOUNDS = {"repetition": 0.5, "ended": 0.1, "kl_per_token": 2.0, "empty": 0.5}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.fakes.examined import evaluated
 from tests.fakes.judge_server import JudgeServer, Script, prefers_longer, question_of
 from tests.fakes.tiny_runs import Recorder, method, run_config, run_spec
 from trainers import checkpoints
@@ -59,13 +60,12 @@ def test_a_run_ends_with_the_one_scorers_measures_an_adapter_and_its_samples(
     tmp_path: Path, cache_dir: Path, name: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     capfd.readouterr()
-    result = run(tmp_path, cache_dir, name=name)
+    result = run(tmp_path, cache_dir, name=name, evaluation=evaluated(8))
     assert (result.status, result.error) == ("completed", None)
     assert set(result.metrics) >= {"eval/reward_accuracy", "eval/margin_nats", "eval/reward", "train/loss"}
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
     assert not (tmp_path / "checkpoints").exists()
     found = samples(tmp_path)
-    assert len([line for line in found if line["phase"] == "heldout"]) == 8
     assert len({(line["phase"], line["number"]) for line in found}) == len(found)
     assert capfd.readouterr() == ("", "")
 
@@ -171,10 +171,10 @@ def test_learning_from_the_known_reward_raises_it(
     tmp_path: Path, cache_dir: Path, name: str, changes: dict[str, Any]
 ) -> None:
     data = {"kind": "toy", "seed": 0, "max_train_samples": 96, "max_eval_samples": 64}
-    still = run(tmp_path / "still", cache_dir, name="rso", data=data, training__learning_rate=1e-12)
     reporter = Recorder()
-    moved = run(tmp_path / "moved", cache_dir, reporter, name, data=data, training__learning_rate=4e-3, **changes)
-    before, after = still.metrics["eval/reward"], moved.metrics["eval/reward"]
+    asked = {"data": data, "evaluation": evaluated(64, sampling_batch=64)}
+    moved = run(tmp_path, cache_dir, reporter, name, training__learning_rate=4e-3, **asked, **changes)
+    before, after = moved.metrics["eval/start_reward"], moved.metrics["eval/reward"]
     assert before is not None
     assert after is not None
     assert after > before + 0.5
@@ -204,7 +204,7 @@ def test_a_trained_reward_model_serves_and_reads_the_tokens_that_were_sampled(tm
     assert trained.status == "completed"
     result = run(tmp_path / "run", cache_dir, method__reward_model=str(tmp_path / "rm" / "adapter"))
     assert (result.status, result.error) == ("completed", None)
-    rewards = {value for line in samples(tmp_path / "run") if line["phase"] != "heldout" for value in line["rewards"]}
+    rewards = {value for line in samples(tmp_path / "run") for value in line["rewards"]}
     assert len(rewards) > 30
 
 

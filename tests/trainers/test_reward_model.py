@@ -17,6 +17,7 @@ from trainers.config_check import check
 from trainers.data import TokenisedPair, load_pairs, tokenise
 from trainers.distributed import ALONE
 from trainers.errors import InvalidInput
+from trainers.evaluation.pairs import HeldOut
 from trainers.models import RATING, Policy, load_policy
 from trainers.reward_model import Classifier, Gold, load_reward, rate
 from trainers.reward_trainer import RewardEvaluation
@@ -109,7 +110,7 @@ def test_a_tie_counts_one_half_and_the_margin_is_in_the_models_own_units(cache_d
     """Pairs 5 > 2, 1 < 3 and 4 = 4: (1 + 0 + 1/2) / 3, and (3 - 2 + 0) / 3."""
     pairs = [TokenisedPair([9], [one], [two], False) for one, two in [(5, 2), (1, 3), (4, 4)]]
     judged = Policy(Fixed(), bandit([0.0, 0.0]).tokenizer, "fp32")
-    found = RewardEvaluation(check(run_config("reward")), judged, pairs, lambda: None, ALONE).measure()
+    found = RewardEvaluation(check(run_config("reward")), judged, HeldOut(pairs, None), lambda: None, ALONE).measure()
     assert found == pytest.approx({"eval/reward_accuracy": 0.5, "eval/rm_margin": 1 / 3, "eval/pairs": 3.0})
 
 
@@ -139,7 +140,8 @@ def test_what_is_learnt_is_kept_and_gives_the_same_numbers_again(
     # The very numbers that the run reported, from the files alone.
     assert isinstance(reward, Classifier)
     config = check(run_config("reward", data=separable(tmp_path)))
-    heldout = tokenise(load_pairs(config.data, cache_dir).heldout, policy.tokenizer, 512)
+    texts = load_pairs(config.data, cache_dir).heldout
+    heldout = HeldOut(tokenise(texts, policy.tokenizer, 512), texts)
     again = RewardEvaluation(
         config, Policy(reward.model, reward.tokenizer, "fp32"), heldout, lambda: None, ALONE
     ).measure()

@@ -101,9 +101,9 @@ def test_weights_in_4_bits_train_an_adapter(tmp_path: Path, cache_dir: Path, met
     assert any(bool(tensor.any()) for tensor in kept)
 
 
-def test_nothing_is_saved_where_nothing_is_to_be_kept(tmp_path: Path, cache_dir: Path) -> None:
+def test_only_what_was_measured_is_left_where_nothing_is_to_be_kept(tmp_path: Path, cache_dir: Path) -> None:
     run(tmp_path, cache_dir, training__save_final=False, training__save_steps=2)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation"]
 
 
 def test_the_seed_decides_the_numbers(tmp_path: Path, cache_dir: Path) -> None:

@@ -21,8 +21,8 @@ from trainers.evaluation.answers import answers, start_answers, with_room
 from trainers.evaluation.beside import other_tokens, reference_opened
 from trainers.evaluation.compare import Compared, compare
 from trainers.evaluation.other_tokens import reference_logps
-from trainers.evaluation.pairs import Buckets
-from trainers.evaluation.prompts import HeldOut, Prompt, asked_for, prompts, shown
+from trainers.evaluation.pairs import Buckets, HeldOut
+from trainers.evaluation.prompts import Prompt, asked_for, prompts, shown
 from trainers.evaluation.repetition import repetition
 from trainers.evaluation.scoring import rated, scorer_of
 from trainers.evaluation.tokens import study
@@ -170,7 +170,7 @@ def _whole_ratios(subject: Subject, asked: Sequence[Prompt], said: Sequence[Samp
 def _by_length(held: HeldOut, asked: Sequence[Prompt]) -> dict[str, list[int]]:
     """Places of the answers of pairs of each length, two for each prompt."""
     bucket = {
-        place: name for name, places in Buckets.of_pairs(held.pairs, held.texts).places.items()
+        place: name for name, places in Buckets.of_pairs(held).places.items()
         for place in places.tolist()
     }  # fmt: skip
     found: dict[str, list[int]] = {}

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from trainers.config import RunConfig
-from trainers.evaluation.examine import Findings
+from trainers.evaluation.of_policy import Final
 from trainers.files import write_whole
 from trainers.spec import EvaluationFolder
 
@@ -23,13 +23,11 @@ from trainers.spec import EvaluationFolder
 def write(
     folder: EvaluationFolder,
     config: RunConfig,
-    metrics: Mapping[str, float],
-    pairs: pa.Table | None,
-    findings: Findings,
+    final: Final,
     versions: Mapping[str, str],
     policy: str = "final",
 ) -> None:
-    """`metrics` are all of them, of pairs and answers; `policy` says which of the run's this is. Raises OSError.
+    """`policy` says which of the run's policies this is of. Raises OSError.
 
     What an earlier evaluation has left there goes, as far as this one has nothing of the kind.
     """
@@ -37,9 +35,9 @@ def write(
     # Without it the folder does not count, whatever else is in it by now.
     folder.metrics.unlink(missing_ok=True)
     parts = {
-        folder.pairs: None if pairs is None else _parquet(pairs),
-        folder.answers: "".join(_json(row) + "\n" for row in findings.answers) or None,
-        folder.tokens: None if findings.tokens is None else _json(findings.tokens) + "\n",
+        folder.pairs: None if final.pairs is None else _parquet(final.pairs),
+        folder.answers: "".join(_json(row) + "\n" for row in final.findings.answers) or None,
+        folder.tokens: None if final.findings.tokens is None else _json(final.findings.tokens) + "\n",
     }
     for path, content in parts.items():
         if content is None:
@@ -47,8 +45,8 @@ def write(
         else:
             write_whole(path, content)
     told = {
-        "metrics": {name: value if math.isfinite(value) else None for name, value in metrics.items()},
-        "degenerate": findings.degenerate,
+        "metrics": {name: value if math.isfinite(value) else None for name, value in final.metrics.items()},
+        "degenerate": final.findings.degenerate,
         "settings": config.evaluation.model_dump(),
         "policy": policy,
         "versions": dict(versions),

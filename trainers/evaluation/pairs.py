@@ -16,8 +16,7 @@ from trainers.data_tokens import TokenisedPair
 from trainers.errors import TrainersError
 from trainers.evaluation.names import pair_name
 from trainers.evaluation.scorer import Scores
-
-LENGTHS = ("short", "medium", "long")
+from trainers.metric_names import LENGTHS
 
 
 class NonFiniteMetric(TrainersError):
@@ -54,6 +53,14 @@ def metrics(policy: Scores, reference: Scores) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """Held-out pairs in data order: their tokens, and their texts, None where the data are token ids."""
+
+    pairs: Sequence[TokenisedPair]
+    texts: Sequence[Pair] | None
+
+
+@dataclass(frozen=True)
 class Buckets:
     """Pairs by the length of their two answers together: places of the short, the medium and the long ones.
 
@@ -75,11 +82,11 @@ class Buckets:
         return cls(places if all(len(place) for place in places.values()) else {})
 
     @classmethod
-    def of_pairs(cls, pairs: Sequence[TokenisedPair], texts: Sequence[Pair] | None) -> "Buckets":
-        """Of held-out pairs, whose texts are None where the data are token ids."""
-        if texts is None:
-            return cls.of([len(pair.chosen_ids) + len(pair.rejected_ids) for pair in pairs])
-        return cls.of([len(plain(pair.chosen)) + len(plain(pair.rejected)) for pair in texts])
+    def of_pairs(cls, held: HeldOut) -> "Buckets":
+        """Of held-out pairs."""
+        if held.texts is None:
+            return cls.of([len(pair.chosen_ids) + len(pair.rejected_ids) for pair in held.pairs])
+        return cls.of([len(plain(pair.chosen)) + len(plain(pair.rejected)) for pair in held.texts])
 
     def measured(self, measure: Callable[[torch.Tensor], Mapping[str, float]]) -> dict[str, float]:
         """What `measure` says of the pairs at some places, under "eval/margin_nats.short" and its like."""
@@ -110,15 +117,13 @@ def share_positive(differences: torch.Tensor) -> float:
     return ((differences > 0).double() + (differences == 0).double() / 2).mean().item()
 
 
-def pair_table(
-    pairs: Sequence[TokenisedPair], texts: Sequence[Pair] | None, policy: Scores, reference: Scores
-) -> pa.Table:
+def pair_table(held: HeldOut, policy: Scores, reference: Scores) -> pa.Table:
     """A row a pair, in data order: its name, and log-probabilities and log-ratios of its answers, in nats."""
 
     def names() -> list[str]:
-        if texts is None:
-            return [pair_name(pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) for pair in pairs]
-        return [pair_name(pair.prompt, pair.chosen, pair.rejected) for pair in texts]
+        if held.texts is None:
+            return [pair_name(pair.prompt_ids, pair.chosen_ids, pair.rejected_ids) for pair in held.pairs]
+        return [pair_name(pair.prompt, pair.chosen, pair.rejected) for pair in held.texts]
 
     columns: dict[str, Any] = {"pair": pa.array(names(), pa.string())}
     for side in ("chosen", "rejected"):

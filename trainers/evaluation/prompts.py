@@ -3,24 +3,15 @@
 [Pair("Hi", ...), Pair("Hi", ...), Pair("Ho", ...)], two of them -> the prompts of pairs 0 and 2
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainers.config import RunConfig
 from trainers.data_config import Bandit, OnePair
-from trainers.data_pairs import Pair, Text, key
-from trainers.data_tokens import TokenisedPair
+from trainers.data_pairs import Text, key
 from trainers.evaluation.names import prompt_name
+from trainers.evaluation.pairs import HeldOut
 from trainers.methods import METHODS
 from trainers.samples import Asked
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Held-out pairs in data order: their tokens, and their texts, None where the data are token ids."""
-
-    pairs: Sequence[TokenisedPair]
-    texts: Sequence[Pair] | None
 
 
 @dataclass(frozen=True)

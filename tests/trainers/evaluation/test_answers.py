@@ -13,7 +13,8 @@ from trainers.data import Pair
 from trainers.evaluation.answer_store import AnswerStore
 from trainers.evaluation.answers import answers, start_answers, with_room
 from trainers.evaluation.examine import Subject
-from trainers.evaluation.prompts import HeldOut, Prompt, asked_for, prompts, shown
+from trainers.evaluation.pairs import HeldOut
+from trainers.evaluation.prompts import Prompt, asked_for, prompts, shown
 from trainers.samples import Sample
 
 

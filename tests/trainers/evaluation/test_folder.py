@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.fakes.examined import examined_config
-from trainers.evaluation.examine import NOTHING, Findings
+from trainers.evaluation.examine import Findings
 from trainers.evaluation.folder import write
+from trainers.evaluation.of_policy import Final
 from trainers.spec import EvaluationFolder
 
 PAIRS = pa.table({"pair": ["0" * 16], "chosen_logp": pa.array([-1.0], pa.float32())})
@@ -27,7 +28,7 @@ def found(**changes: Any) -> Findings:
 def test_all_of_it_is_there_and_all_is_ascii(tmp_path: Path) -> None:
     place = EvaluationFolder(tmp_path / "run" / "evaluation")
     metrics = {"eval/kl": 1.5, "eval/kl_se": math.nan}
-    write(place, examined_config(), metrics, PAIRS, found(), {"torch": "1"})
+    write(place, examined_config(), Final(metrics, PAIRS, found()), {"torch": "1"})
     assert pq.read_table(place.pairs).to_pydict() == PAIRS.to_pydict()
     assert [json.loads(line) for line in place.answers.read_text().splitlines()] == [ROW, ROW]
     assert json.loads(place.tokens.read_text()) == {"eos": {"token": "é\x00"}}
@@ -42,17 +43,17 @@ def test_all_of_it_is_there_and_all_is_ascii(tmp_path: Path) -> None:
 
 def test_what_an_earlier_evaluation_left_and_this_one_has_not_goes(tmp_path: Path) -> None:
     place = EvaluationFolder(tmp_path)
-    write(place, examined_config(), {}, PAIRS, found(), {})
-    write(place, examined_config(), {"eval/pairs": 1.0}, None, NOTHING, {}, "checkpoint-4")
+    write(place, examined_config(), Final({}, PAIRS, found()), {})
+    write(place, examined_config(), Final({"eval/pairs": 1.0}), {}, "checkpoint-4")
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
     assert json.loads(place.metrics.read_text())["policy"] == "checkpoint-4"
 
 
 def test_a_folder_that_could_not_be_written_to_its_end_does_not_count(tmp_path: Path) -> None:
     place = EvaluationFolder(tmp_path)
-    write(place, examined_config(), {}, PAIRS, found(), {})
+    write(place, examined_config(), Final({}, PAIRS, found()), {})
     place.tokens.unlink()
     place.tokens.mkdir()
     with pytest.raises(IsADirectoryError):
-        write(place, examined_config(), {}, PAIRS, found(), {})
+        write(place, examined_config(), Final({}, PAIRS, found()), {})
     assert not place.metrics.exists()

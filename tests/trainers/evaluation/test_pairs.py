@@ -10,6 +10,7 @@ from trainers.data import Pair
 from trainers.evaluation.names import pair_name, prompt_name
 from trainers.evaluation.pairs import (
     Buckets,
+    HeldOut,
     NonFiniteMetric,
     all_metrics,
     check_finite,
@@ -60,7 +61,7 @@ def test_an_answer_without_a_finite_log_probability_is_not_hidden(broken: float)
 
 def test_buckets_are_thirds_of_the_pairs_by_the_length_of_both_answers() -> None:
     texts = [Pair("?", "x" * length, "y") for length in (8, 1, 5, 2, 9, 4)]
-    found = Buckets.of_pairs([pair([1], [2])] * 6, texts)
+    found = Buckets.of_pairs(HeldOut([pair([1], [2])] * 6, texts))
     assert {name: places.tolist() for name, places in found.places.items()} == {
         "short": [1, 3],
         "medium": [2, 5],
@@ -85,9 +86,9 @@ def test_there_are_no_buckets_where_one_would_be_empty(lengths: list[int]) -> No
 def test_buckets_do_not_depend_on_the_tokenizer_where_there_are_texts() -> None:
     texts = [Pair("?", "x" * length, "y") for length in (1, 2, 3)]
     short, long = ([pair([1] * n, [2]) for n in counts] for counts in ((1, 2, 3), (9, 5, 1)))
-    assert Buckets.of_pairs(short, texts).places["long"].tolist() == [2]
-    assert Buckets.of_pairs(long, texts).places["long"].tolist() == [2]
-    assert Buckets.of_pairs(long, None).places["long"].tolist() == [0]
+    assert Buckets.of_pairs(HeldOut(short, texts)).places["long"].tolist() == [2]
+    assert Buckets.of_pairs(HeldOut(long, texts)).places["long"].tolist() == [2]
+    assert Buckets.of_pairs(HeldOut(long, None)).places["long"].tolist() == [0]
 
 
 def test_measures_of_a_bucket_are_those_of_its_pairs_alone() -> None:
@@ -118,7 +119,7 @@ def test_a_pair_has_the_same_name_whatever_its_tokens_and_another_for_other_text
 def test_a_row_a_pair_in_data_order() -> None:
     policy, reference = scores([-1.0, -2.0], [-3.0, -4.0], (2, 3)), scores([-1.5, -1.0], [-3.0, -5.0], (2, 3))
     texts = [Pair("p", "b", "c"), Pair("p", "d", "e")]
-    table = pair_table([pair([1], [2])] * 2, texts, policy, reference)
+    table = pair_table(HeldOut([pair([1], [2])] * 2, texts), policy, reference)
     assert table.to_pydict() == {
         "pair": [pair_name("p", "b", "c"), pair_name("p", "d", "e")],
         "chosen_logp": [-1.0, -2.0],
@@ -132,5 +133,5 @@ def test_a_row_a_pair_in_data_order() -> None:
 
 
 def test_pairs_of_token_ids_are_named_by_them() -> None:
-    table = pair_table([pair([1], [2], prompt=[0])], None, scores([-1.0], [-1.0]), scores([-1.0], [-1.0]))
+    table = pair_table(HeldOut([pair([1], [2], prompt=[0])], None), scores([-1.0], [-1.0]), scores([-1.0], [-1.0]))
     assert table.column("pair").to_pylist() == [pair_name([0], [1], [2])]
