@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from tests.fakes.small_configs import run_config
+from tests.fakes.tiny_runs import bandit
+from tests.fakes.untrained import untrained
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.data import load_pairs, tokenise
@@ -17,6 +20,7 @@ from trainers.distributed import ALONE
 from trainers.evaluation.examine import Subject
 from trainers.evaluation.pairs import HeldOut
 from trainers.models import Policy, load_policy
+from trainers.world_build import EOS_ID
 
 BOUNDS = {"repetition": 0.5, "ended": 0.1, "kl_per_token": 2.0, "empty": 0.5}
 
@@ -65,6 +69,14 @@ def write_chats(path: Path, count: int = 40) -> Path:
             chosen, rejected = ([{"role": "assistant", "content": text}] for text in answers)
             file.write(json.dumps({"prompt": prompt, "chosen": chosen, "rejected": rejected}) + "\n")
     return path
+
+
+def mute(folder: Path, cache_dir: Path) -> Path:
+    """A model of the built-in world's tokens that ends every answer at once."""
+    model = bandit([20.0 if token == EOS_ID else 0.0 for token in range(EOS_ID + 1)]).model
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(untrained(cache_dir)).save_pretrained(folder)
+    return folder
 
 
 def reversed_vocabulary(model: Path, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Runs on two ranks, started by torchrun, beside the same runs on one; and how ranks share a step."""
 
 import itertools
+import json
 import math
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.fakes.examined import evaluated
 from tests.fakes.tiny_runs import Recorder, run_config, run_spec
 from trainers.data_parallel import DataParallel
 from trainers.distributed import ALONE, World, micro_batches, shares
@@ -171,6 +173,22 @@ def test_two_ranks_rate_and_sample_what_one_does(tmp_path: Path, cache_dir: Path
     alone = on_one_rank(tmp_path / "alone", cache_dir, name, **changes)
     assert (result.status, result.error, result.steps) == ("completed", None, alone.steps)
     assert measures(result) == pytest.approx(measures(alone), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_two_ranks_share_the_answers_of_an_examination(tmp_path: Path, cache_dir: Path, ranks: MakeRanks) -> None:
+    changes = {**CHANGES, "evaluation": evaluated(7, sampling_batch=2, batch_size=1)}
+    run = ranks(**changes)
+    result = run.carry_out()
+    alone = on_one_rank(tmp_path / "alone", cache_dir, **changes)
+    assert (result.status, result.error) == ("completed", None)
+    assert measures(result) == pytest.approx(measures(alone), abs=1e-3)
+    assert {"eval/kl", "eval/win_rate"} <= set(measures(result))
+    found, wanted = (
+        [json.loads(line)["text"] for line in folder.evaluation.answers.read_text().splitlines()]
+        for folder in (run.folder, RunFolder(tmp_path / "alone"))
+    )
+    assert found == wanted
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from tests.fakes.tiny_runs import bandit
+from tests.fakes.tiny_runs import bandit, llama
 from trainers.evaluation import estimates
 from trainers.evaluation.beside import Other
 from trainers.evaluation.compare import Compared, compare
@@ -24,10 +24,7 @@ END, LONGEST = 0, 3
 def speaker(seed: int) -> Policy:
     """A random model of three tokens, each of which depends on those before it."""
     torch.manual_seed(seed)
-    config = LlamaConfig(
-        vocab_size=3, hidden_size=8, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
-        initializer_range=0.2, tie_word_embeddings=False, pad_token_id=0, bos_token_id=None, eos_token_id=None,
-    )  # fmt: skip
+    config = llama(3, hidden=8, inner=16, layers=1, heads=2, initializer_range=0.2)
     return Policy(LlamaForCausalLM(config), bandit([0.0] * 3).tokenizer, "fp32")
 
 
