@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import Cli
+from tests.fakes.judged_pairs import judged_pairs
 from trainers.world import policy
 
 pytestmark = pytest.mark.slow
@@ -38,11 +39,9 @@ def test_three_methods_train_and_are_compared(cli: Cli):
         assert steps[-1] == 4
 
 
-def test_real_pairs_train(cli: Cli, repository: Path):
-    """Pairs that people judged, with what spoils them told."""
-    pairs = repository.parent / "shared" / "data" / "instructions.jsonl"
-    if not pairs.exists():
-        pytest.skip("the real pairs are not on this machine")
+def test_pairs_that_people_judged_train(cli: Cli, repository: Path, tmp_path: Path):
+    """With what spoils them told."""
+    pairs = judged_pairs(repository, tmp_path)
     words = ["method=dpo,sft", *SMALL, "data=jsonl", f"data.path={pairs}", "tracking=disabled"]
     code, text = cli.finish(cli.sweep(*words, "-m", "beta=0.1,0.2"))
     assert code == 0, text

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.fakes.judged_pairs import judged_pairs
 from trainers.data import Pair, Pairs, load_pairs
 from trainers.data_config import HubPairs, Jsonl, Orca
 from trainers.data_files import read_rows
@@ -239,9 +240,7 @@ def hub_format(folder: Path, kind: Any, train: list[dict[str, Any]], test: list[
                     max_train_samples=None, max_eval_samples=None)  # fmt: skip
 
 
-def test_the_real_preference_file_loads(repository):
-    path = repository.parent / "shared" / "data" / "instructions.jsonl"
-    if not path.is_file():
-        pytest.skip("no real preference file beside the checkout")
+def test_a_file_of_pairs_that_people_judged_loads(repository, tmp_path):
+    path = judged_pairs(repository, tmp_path)
     report = load(path, eval_fraction=0.1).report
     assert report.pairs == len([line for line in path.read_text().splitlines() if line.strip()])
