@@ -45,9 +45,7 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
         tell(console, f"all: {', '.join(common)}")
     waiting = sum(bool(run.needs) for run in plan.runs)
     if waiting:
-        tell(
-            console, f"{count(waiting, 'run')} of them after others of the study, which they start from or are held to"
-        )
+        tell(console, f"{count(waiting, 'run')} of them after others of the study, which they begin at or are held to")
     for step in plan.steps:
         sharing = sum(step.run_id in run.after for run in plan.runs)
         tell(console, f"before them, {step.run_id}: {values_of(step)} ({sharing})")

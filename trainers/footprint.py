@@ -365,7 +365,7 @@ def _optimizer_bytes(config: RunConfig, model: Shape, trained: float, each: int)
 
 def _reference_bytes(config: RunConfig, model: Shape, parameters: float, *, gpu: bool) -> int:
     """Of the largest other model; the starting policy is scored before training, or is the policy without adapters."""
-    if isinstance(config.reference, RunReference) and config.reference.of != config.start.of:
+    if isinstance(config.reference, RunReference) and config.reference.of != getattr(config.start, "of", None):
         return int(_weight_bytes(config, model, parameters, gpu=gpu))
     try:
         others = [part for part in reference_kinds.parts(config) if not reference_kinds.serves(config, part)]

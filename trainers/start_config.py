@@ -4,37 +4,33 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainers.sections import Section
+from trainers.sections import Section, asked
 
 # What tells a run from the others of its study, as {"method": "sft"}.
 Named = dict[str, str | int | float | bool | None]
 
 
-class OtherStart(Section):
-    # Used by some kinds only; there so that start=base,run may be swept beside one start.run.
-    path: str | None = None
-    run: Named | None = None
-    # The fingerprint of the run that start.run names, once the study is planned.
-    of: str | None = None
-
-
-class BaseStart(OtherStart):
+class BaseStart(Section):
     kind: Literal["base"]
 
 
-class RunStart(OtherStart):
+class RunStart(Section):
     kind: Literal["run"]
-    run: Annotated[Named, Field(min_length=1)]
+    run: Annotated[
+        Named, Field(min_length=1), asked("what tells that run from the others of its study", {"method": "sft"})
+    ]
+    # Its fingerprint, once the study is planned.
+    of: str | None = None
 
 
-class AdapterStart(OtherStart):
+class AdapterStart(Section):
     kind: Literal["adapter"]
-    path: str
+    path: Annotated[str, asked("the folder of an adapter that peft saved", "outputs/STUDY/runs/RUN/adapter")]
 
 
-class CheckpointStart(OtherStart):
+class CheckpointStart(Section):
     kind: Literal["checkpoint"]
-    path: str
+    path: Annotated[str, asked("the folder of another run, or of a checkpoint of it", "outputs/STUDY/runs/RUN")]
 
 
 Start = BaseStart | RunStart | AdapterStart | CheckpointStart
