@@ -73,8 +73,9 @@ def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
 
 def _configured(config: RunConfig, key: str) -> Any:
     section, name = key.split(".")
-    # Of an adapter, the base model too is read; no key names it.
-    return getattr(getattr(config, section), name, None) or getattr(config.reference, name.removesuffix("_base"), None)
+    # Of an adapter, what it is put on is read too; no key names it.
+    values = getattr(config, section)
+    return getattr(values, name, None) or getattr(values, name.removesuffix("_base"), None)
 
 
 def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:

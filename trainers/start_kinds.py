@@ -20,11 +20,14 @@ from trainers.weights_folders import (
     ADAPTER_WEIGHTS,
     adapter_at,
     adapter_config,
-    base_of,
+    existing,
     folder_at,
     is_adapter,
+    is_model,
+    model_of,
     same_model,
     trained_at,
+    whole_below,
 )
 
 KEY = "start.path"
@@ -62,7 +65,10 @@ def weights(config: RunConfig) -> Weights:
         leaf = adapter_at(KEY, start.path, folder, _OTHER_KIND)
     else:
         leaf = trained_at(KEY, start.path, folder)
-    return Weights(own.path, own.revision, leaf) if is_adapter(leaf) else Weights(str(leaf), None)
+    if not is_adapter(leaf):
+        return Weights(str(leaf), None)
+    below = whole_below(leaf)
+    return Weights(own.path, own.revision, leaf) if below is None else Weights(str(below), None, leaf)
 
 
 def merged(config: RunConfig, begins: Weights) -> bool:
@@ -77,7 +83,7 @@ def faults(config: RunConfig) -> list[str]:
     except InvalidInput as error:
         return list(error.faults)
     if begins.adapter is not None:
-        return list(_of_adapter(config, begins.adapter))
+        return list(_of_adapter(config, begins.path, begins.adapter))
     return list(_of_model(config, Path(begins.path))) if config.start.kind == "checkpoint" else []
 
 
@@ -106,7 +112,7 @@ _NO_DORA_ABOVE = "DoRA cannot be put on an adapter and kept together with it: us
 _NOT_PREQUANTIZED = "model.prequantized=true: whole weights are not stored in 4 bits: leave start=base"
 
 
-def _of_adapter(config: RunConfig, adapter: Path) -> Iterator[str]:
+def _of_adapter(config: RunConfig, below: str, adapter: Path) -> Iterator[str]:
     said, here = adapter_config(adapter), f"{KEY}={adapter}"
     if said.get("peft_type") != "LORA":
         yield f"{here}: peft says it is {said.get('peft_type')}, and a policy begins at a LORA adapter or a whole model"
@@ -114,26 +120,28 @@ def _of_adapter(config: RunConfig, adapter: Path) -> Iterator[str]:
     if said.get("task_type") not in ("CAUSAL_LM", None):
         yield f"{here}: an adapter of a model that rates ({said['task_type']}), not of one that writes"
         return
-    base = base_of(adapter)
-    if base is not None and not _may_be_own(base, config):
-        yield f"{here}: an adapter of {base[0]}, but model.path={config.model.path}: use model.path={base[0]}"
+    model = model_of(adapter)
+    if below != config.model.path and not is_model(Path(below)):
+        yield f"{here}: the weights that it was put on are gone: {below}"
+    elif model is not None and not _may_be_own(model, config):
+        yield f"{here}: an adapter of {model[0]}, but model.path={config.model.path}: use model.path={model[0]}"
     if isinstance(config.peft, LoRA):
         yield from (f"{here}: {fault}" for fault in _unstackable(config.peft, said, adapter))
 
 
-def _may_be_own(base: tuple[str, str | None], config: RunConfig) -> bool:
-    """False where the model under an adapter is surely another one than the run's.
+def _may_be_own(model: tuple[str, str | None], config: RunConfig) -> bool:
+    """False where an adapter's model is surely another one than the run's.
 
     A folder may be a copy of what the hub has, or of another folder that is gone; what is built in lies in a cache.
     """
     own = (config.model.path, config.model.revision)
-    if base[0] == own[0]:
-        return base[1] is None or base[1] == own[1]
-    if own[0].startswith("builtin:"):
-        return not base[0].startswith("builtin:") and base[0].startswith("/")
-    both_here = Path(base[0]).is_dir() and Path(own[0]).expanduser().is_dir()
-    both_of_hub = not base[0].startswith(("/", "builtin:")) and not Path(own[0]).expanduser().is_dir()
-    return same_model(base, own) if both_here or both_of_hub else not base[0].startswith("builtin:")
+    if model[0] == own[0]:
+        return model[1] is None or model[1] == own[1]
+    if own[0].startswith("builtin:") or model[0].startswith("builtin:"):
+        return model[0].startswith("/")
+    here, own_here = existing(model[0]) is not None, existing(own[0]) is not None
+    of_hub = not here and not model[0].startswith("/")
+    return same_model(model, own) if (here and own_here) or (of_hub and not own_here) else True
 
 
 def _unstackable(peft: LoRA, said: Mapping[str, Any], adapter: Path) -> Iterator[str]:
@@ -188,14 +196,17 @@ def used(config: RunConfig) -> dict[str, Any] | None:
 
 
 def folders(config: RunConfig) -> dict[str, Path]:
-    """The local folder that the run begins at, by its key."""
+    """The local folder that the run begins at, by its key, and what is under it where that is not the run's model."""
     try:
         begins = weights(config)
     except InvalidInput:
         return {}
     if not isinstance(config.start, AdapterStart | CheckpointStart):
         return {}
-    return {KEY: begins.adapter or Path(begins.path)}
+    if begins.adapter is None:
+        return {KEY: Path(begins.path)}
+    below = existing(begins.path) if begins.path != config.model.path else None
+    return {KEY: begins.adapter} | ({f"{KEY}_base": below} if below is not None else {})
 
 
 def adapter_bytes(config: RunConfig) -> int | None:

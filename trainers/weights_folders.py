@@ -77,34 +77,52 @@ def adapter_config(adapter: Path) -> Mapping[str, Any]:
 
 
 def base_of(adapter: Path) -> tuple[str, str | None] | None:
-    """Path and revision of the model under an adapter, as the run that trained it says, or else peft."""
+    """Path and revision of what an adapter is put on; None where nobody says."""
+    below = whole_below(adapter)
+    return model_of(adapter) if below is None else (str(below), None)
+
+
+def model_of(adapter: Path) -> tuple[str, str | None] | None:
+    """Path and revision of the model of the run that trained an adapter, as its spec says, or else peft."""
+    _, config, _ = _run_of(adapter)
+    model = _mapping(config.get("model"))
+    if isinstance(model.get("path"), str):
+        return model["path"], model.get("revision")
     said = adapter_config(adapter)
     path = said.get("base_model_name_or_path")
-    by_peft = (path, said.get("revision")) if isinstance(path, str) else None
+    return (path, said.get("revision")) if isinstance(path, str) else None
+
+
+def whole_below(adapter: Path) -> Path | None:
+    """The whole weights that the run of an adapter, or the one at which that began, began at; None for its model's.
+
+    What is put on an adapter is saved together with it, so that it is for what was under both. The folder may be gone.
+    """
+    run, config, needs = _run_of(adapter)
+    start = _start_of(run, _mapping(config.get("start")), needs)
+    if start is None:
+        return None
+    found = weights_in(start)
+    if found is None:
+        said = Path(str(adapter_config(adapter).get("base_model_name_or_path")))
+        return said if start in (said, *said.parents) else None
+    return whole_below(found) if is_adapter(found) else found
+
+
+def _run_of(adapter: Path) -> tuple[Path, Mapping[str, Any], list[str]]:
+    """The folder, config and needs of the run that trained an adapter; empty ones where that is not known."""
     for near in adapter.parents[:_DEPTH]:
         spec = _mapping(read_json(RunFolder(near).spec))
-        config = _mapping(spec.get("config"))
-        model = _mapping(config.get("model"))
-        if not isinstance(model.get("path"), str):
-            continue
-        start = _start_of(near, spec, _mapping(config.get("start")))
-        if start is None:
-            return model["path"], model.get("revision")
-        found = weights_in(start)
-        if found is None:
-            return by_peft
-        # What begins at an adapter is saved together with it, for the model under both.
-        return (model["path"], model.get("revision")) if is_adapter(found) else (str(found), None)
-    return by_peft
+        if spec:
+            return near, _mapping(spec.get("config")), [str(name) for name in spec.get("needs") or []]
+    return adapter, {}, []
 
 
-def _start_of(run: Path, spec: Mapping[str, Any], start: Mapping[str, Any]) -> Path | None:
+def _start_of(run: Path, start: Mapping[str, Any], needs: Sequence[str]) -> Path | None:
     """The folder with the weights that a run began at; None where these are its model's."""
     if isinstance(start.get("path"), str) and start.get("kind") in ("adapter", "checkpoint"):
         return Path(start["path"])
-    if start.get("kind") == "run":
-        return needed_run(run, [str(name) for name in spec.get("needs") or []], start.get("of"))
-    return None
+    return needed_run(run, needs, start.get("of")) if start.get("kind") == "run" else None
 
 
 def needed_run(run: Path, needs: Sequence[str], fingerprint: str | None) -> Path | None:

@@ -1,6 +1,7 @@
 """Where a run begins is known when a study is planned, and what cannot be begun at is told then."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -123,9 +124,42 @@ def test_a_run_that_began_elsewhere_has_its_adapter_on_what_was_below(tmp_path: 
     assert paths == {"adapter": str(base), "model": str(whole), "path": str(whole)}
 
 
-def test_what_is_gone_below_an_adapter_is_named_by_peft(tmp_path: Path) -> None:
-    run = run_of(tmp_path / "c", "builtin:tiny", {"kind": "checkpoint", "path": "/gone"})
-    assert "/where/it/was/then" in the_fault("reference=checkpoint", f"reference.path={run}")
+def gone_below(tmp_path: Path) -> tuple[Path, Path]:
+    """A model, and a run that put an adapter on other weights, which are gone."""
+    base = model(tmp_path / "base")
+    run = run_of(tmp_path / "run", str(base), {"kind": "checkpoint", "path": "/gone/model"})
+    shutil.rmtree(run / "adapter")
+    adapter(run / "adapter", "/gone/model")
+    return base, run
+
+
+def test_whole_weights_below_an_adapter_that_are_gone_are_told(tmp_path: Path) -> None:
+    base, run = gone_below(tmp_path)
+    own = ("model=hf", f"model.path={base}")
+    assert "the weights that it was put on are gone: /gone/model" in the_fault(
+        *own, "start=checkpoint", f"start.path={run}"
+    )
+    told = the_fault(*own, "reference=checkpoint", f"reference.path={run}")
+    assert "/gone/model: there is no such folder" in told
+
+
+def test_a_start_that_is_gone_matters_not_to_the_adapter_that_holds_it(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "run", "builtin:tiny", {"kind": "checkpoint", "path": "/gone/adapter"})
+    assert faults("start=checkpoint", f"start.path={run}") == []
+    assert start_kinds.weights(config("start=checkpoint", f"start.path={run}")).path == "builtin:tiny"
+
+
+def test_along_a_chain_the_weights_below_stay_what_they_are(tmp_path: Path) -> None:
+    """Whole weights, an adapter on them, and a run that began at that."""
+    base, whole = model(tmp_path / "base"), model(tmp_path / "runs" / "full" / "model")
+    (whole.parent / "spec.json").write_text("{}")
+    run_of(tmp_path / "runs" / "t1-11111111", str(base), {"kind": "run", "of": "1"}, needs=["full"])
+    run_of(tmp_path / "runs" / "t2", str(base), {"kind": "run", "of": "11111111ff"}, needs=["x-2", "t1-11111111"])
+    asked = config("model=hf", f"model.path={base}", "start=checkpoint", f"start.path={tmp_path / 'runs' / 't2'}")
+    begins = start_kinds.weights(asked)
+    assert begins == Weights(str(whole), None, tmp_path / "runs" / "t2" / "adapter")
+    assert start_kinds.faults(asked) == []
+    assert set(inputs.digests(asked)) == {"model.path", "start.path", "start.path_base"}
 
 
 @pytest.mark.parametrize(

@@ -197,6 +197,18 @@ def test_a_run_begins_at_the_one_of_its_study_that_it_needs_and_is_held_to_anoth
         assert result.metrics[name] == pytest.approx(expected[name], abs=1e-3)
 
 
+@pytest.mark.parametrize("way", ["lora on lora", "lora on whole weights", "all weights on lora"])
+def test_a_chain_of_three_ends_as_it_reported(way: str, tmp_path: Path, cache_dir: Path) -> None:
+    below, above = WAYS[way]
+    first = sft(tmp_path / "first", cache_dir, **below)
+    carried_out(spec_of(tmp_path / "second", cache_dir, "dpo", start=begun_at(first), **above))
+    third = {"start": begun_at(tmp_path / "second"), "reference": begun_at(first)}
+    result = carried_out(spec_of(tmp_path / "third", cache_dir, "ipo", **third))
+    ended, reference = (heldout_scores(left_by(run), cache_dir) for run in (tmp_path / "third", first))
+    for name, value in metrics(ended, reference).items():
+        assert result.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-3), name
+
+
 def test_a_run_whose_start_left_no_weights_says_so(tmp_path: Path, cache_dir: Path) -> None:
     spec = spec_of(tmp_path / "dpo", cache_dir, "dpo", start={"kind": "run", "run": {"method": "sft"}, "of": "1"})
     result = train(spec, Recorder())
