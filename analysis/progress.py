@@ -27,9 +27,9 @@ class _Bar:
 
 
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Watcher]:
+def progress_bar(console: Console | None = None) -> Iterator[Watcher]:
     """Somebody who shows how far it is, in a terminal."""
-    console = Console(stderr=True)
+    console = console or Console(stderr=True)
     if not console.is_terminal:
         yield Unwatched()
         return

@@ -28,7 +28,8 @@ def show(runs: Runs, console: Console, most: int) -> None:
     identity = [name for name in _IDENTITY if name in _ALWAYS or frame[name].nunique(dropna=False) > 1]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in (*identity, "steps", *(name.removeprefix("eval/") for name in measures), "notes"):
-        table.add_column(name, overflow="fold", justify="right" if name in ("beta", "seed", "steps") else "left")
+        right = name in ("beta", "seed", "steps")
+        table.add_column(name, overflow="fold", no_wrap=name == "run_id", justify="right" if right else "left")
     shown = frame if most == 0 else frame.head(most)
     for _, row in shown.iterrows():
         cells = [_cell(row[name]) for name in (*identity, "steps", *measures)]

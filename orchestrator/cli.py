@@ -18,8 +18,8 @@ from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.wording import one_line
 from trainers.nearest import did_you_mean
 
-VERBS = ("run", "plan", "status", "resume", "cancel")
-_OF_A_STUDY = ("status", "resume", "cancel")
+VERBS = ("run", "plan", "status", "resume", "cancel", "sync")
+_OF_A_STUDY = ("status", "resume", "cancel", "sync")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from types import FrameType
 
 from rich.console import Console
 
-from orchestrator import forecast
+from orchestrator import forecast, sync
 from orchestrator.cli import Command, command_line
 from orchestrator.command_settings import changed_settings
 from orchestrator.config import Source
@@ -42,6 +42,7 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
         "status": lambda: show_status(_folder(command), console),
         "resume": lambda: _resume(command, argv, console),
         "cancel": lambda: _cancel(_folder(command), console),
+        "sync": lambda: sync.sync(_folder(command), console),
     }
     return verbs[command.verb]()
 
@@ -215,9 +216,8 @@ def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, 
         where = f"{log_path} and so on" if log_path.exists() else f"{folder.root}/jobs/*/*.out"
         tell(console, f"logs: {where}")
     tell(console, f"study: {folder.root}")
-    if any((spec.run_dir / "wandb").exists() and not study.results[spec.run_id].tracking_url
-           for spec in specs if spec.run_id in study.results):  # fmt: skip
-        tell(console, f"tracked offline; send it up with: wandb sync {folder.root}/runs/*/wandb/offline-run-*")
+    if sync.offline(folder.root):
+        tell(console, f"tracked offline; send it up with: python -m orchestrator sync {folder.root}")
     missing = len(specs) - sum(result.status == "completed" for result in study.results.values())
     if study.left and study.under_way():
         return _left(folder, specs, study, console)

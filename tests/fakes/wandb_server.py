@@ -25,7 +25,7 @@ __all__ = ["ENTITY", "Run", "WandbServer"]
 
 @dataclass
 class _Fault:
-    """How some of the next requests fail: those of an operation, or downloads ("files"), or any."""
+    """How some of the next requests fail: those of an operation, of files up ("upload") or down ("files"), or any."""
 
     status: int
     times: int
@@ -138,6 +138,8 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self._failed("upload"):
+                return
             match unquote(urlsplit(self.path).path).strip("/").split("/"):
                 case ["upload", run, *name]:
                     server.backend.run(run).files["/".join(name)] = body
