@@ -23,6 +23,7 @@ Filters = Annotated[
     typer.Option("--filter", metavar="KEY=VALUE", help="only runs that have it, as method=dpo,ipo or status=completed; "
                  "again for more; at W&B tags= and state= too"),
 ]  # fmt: skip
+Metric = Annotated[str | None, typer.Option(help="rank by this metric, as eval/win_rate; the first there is otherwise")]
 
 
 @app.callback()
@@ -69,6 +70,34 @@ def _say(sentence: str) -> None:
     from orchestrator.wording import one_line
 
     print(one_line(sentence, 1000))
+
+
+@app.command()
+def report(
+    sources: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the HTML file to write")] = Path("report.html"),
+    metric: Metric = None,
+    title: Annotated[str | None, typer.Option(help="the page's title; the studies' names are it otherwise")] = None,
+) -> None:
+    """Write one HTML file that shows it all: ranking, charts, answers, failures, and how to run each run again."""
+    from analysis.report.write import write_report
+
+    size = write_report(sources, output, metric, title)
+    print(f"{output}: {size / 1e6:.1f} MB; open it in a browser", file=sys.stderr)
+
+
+@app.command()
+def figures(
+    sources: Sources,
+    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write into")] = Path("figures"),
+    formats: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg,pdf",
+    metric: Metric = None,
+) -> None:
+    """Write the report's charts as files for papers and slides."""
+    from analysis.report.write import write_figures
+
+    for path in write_figures(sources, output, formats.split(","), metric):
+        print(path, file=sys.stderr)
 
 
 def main(words: Sequence[str]) -> int:
