@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from analysis.report import numbers
 from analysis.report.content import Cell, Estimate
+from analysis.report.untrusted import one_line
 from analysis.runs import Runs
 from trainers.methods import METHODS
 
 # What identity columns tell already, under whatever name it was swept.
 _TOLD = ("method", "reference", "model", "data", "seed", "beta", "lambda", "tau")
+# As long as a part of a label may be.
+_WORD = 60
 SPREAD = "mean ± one standard error over seeds"
 
 
@@ -137,11 +140,14 @@ def _cell(
 def _label(key: _Key, keys: Sequence[_Key]) -> str:
     """What tells a cell from the others: "dpo, beta 0.1, held to model:larger"."""
     several = {name: len({getattr(each, name) for each in keys}) > 1 for name in ("reference", "model", "data")}
-    words = [key.method or "?"]
+    words = [one_line(key.method, _WORD) or "?"]
     words += [f"{strength_name(key.method)} {numbers.strength(key.strength)}"] if key.strength is not None else []
-    words += [f"held to {key.reference}"] if several["reference"] and key.reference else []
-    words += [text for name, text in (("model", key.model), ("data", key.data)) if several[name] and text]
-    return ", ".join([*words, *(f"{name}={value}" for name, value in key.others)])
+    words += [f"held to {one_line(key.reference, _WORD)}"] if several["reference"] and key.reference else []
+    words += [
+        one_line(text, _WORD) for name, text in (("model", key.model), ("data", key.data)) if several[name] and text
+    ]
+    words += [one_line(f"{name}={value}", _WORD) for name, value in key.others]
+    return one_line(", ".join(words), 4 * _WORD)
 
 
 def text_of(value: object) -> str:

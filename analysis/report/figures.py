@@ -48,6 +48,9 @@ def draw(content: Content, formats: Sequence[str]) -> Iterator[tuple[str, Mappin
             figure = Figure(layout="constrained")
             FigureCanvasAgg(figure)
             if chart(figure, content, drawable):
+                # Laid out once: each format would do it again, and none quite like the one before.
+                figure.draw_without_rendering()
+                figure.set_layout_engine("none")
                 yield name, {each: _saved(figure, each) for each in formats}
 
 

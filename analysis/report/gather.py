@@ -15,6 +15,7 @@ from analysis.report.content import Cell, Content, Metric, Ranking, Run, TokenSt
 from analysis.report.curves import make_curves
 from analysis.report.ranking import make_ranking
 from analysis.report.responses import make_responses
+from analysis.report.untrusted import one_line
 from analysis.runs import Runs
 
 _LONGEST_LABEL, _LONGEST_MESSAGE = 200, 4000
@@ -38,7 +39,7 @@ def gather(runs: Runs, metric: str | None = None, title: str | None = None) -> C
     curves, told_of_curves = make_curves(runs, first)
     shown = dict.fromkeys([*names, *(curve.metric for curve in curves)])
     return Content(
-        title=title or studies.title(made),
+        title=one_line(title or studies.title(made), _LONGEST_LABEL),
         studies=[dataclasses.replace(study, command=commands.study_command(study.command)) for study in made],
         metrics=[_told(name, cells) for name in shown],
         cells=cells,

@@ -20,6 +20,7 @@ EOS_LOGRATIO, EOS_LOGP = "tokens/eos_logratio", "tokens/eos_logp"
 # Bookkeeping of the trainer: straight lines.
 _DULL_CURVES = ("train/epoch", "train/num_tokens", "eval/pairs")
 
+# Losses differ in kind between methods, and none of them says which policy is better.
 _KNOWN: dict[str, tuple[str, str, Better]] = {
     "eval/win_rate": ("win rate", "", "higher"),
     "eval/win_rate_lc": ("win rate, length-controlled", "", "higher"),
@@ -39,12 +40,12 @@ _KNOWN: dict[str, tuple[str, str, Better]] = {
     "eval/length": ("length of an answer", "tokens", None),
     "eval/ended": ("answers that ended", "", "higher"),
     "eval/rm_margin": ("margin of the reward model", "", "higher"),
-    "train/loss": ("training loss", "", "lower"),
-    "train/loss_mean": ("mean training loss", "", "lower"),
+    "train/loss": ("training loss", "", None),
+    "train/loss_mean": ("mean training loss", "", None),
     "train/grad_norm": ("gradient norm", "", None),
     "train/learning_rate": ("learning rate", "", None),
     "train/rewards/margins": ("margin times strength, in training", "", None),
-    "train/rewards/accuracies": ("reward accuracy in training", "", "higher"),
+    "train/rewards/accuracies": ("reward accuracy in training", "", None),
     EOS_LOGRATIO: ("log-ratio of EOS", "nats", None),
     EOS_LOGP: ("log-probability of EOS", "nats", None),
 }

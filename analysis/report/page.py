@@ -17,7 +17,7 @@ from markupsafe import Markup
 from analysis.report import numbers
 from analysis.report.content import Content, Failure
 from analysis.report.payload import blocks
-from analysis.report.ranking import spread
+from analysis.report.ranking import spread_parts
 from analysis.report.untrusted import one_line, visible
 
 # In this order they make one script.
@@ -131,17 +131,16 @@ def _rows(content: Content) -> list[dict[str, Any]]:
             "row": row,
             "label": one_line(cell.label, 160),
             "look": f"m{methods[cell.method] % COLOURS}",
-            "value": spread(estimate, metric) if estimate else numbers.MISSING,
+            "value": spread_parts(estimate, metric) if estimate else (numbers.MISSING, ""),
             "picture": {
                 "at": place(estimate.mean),
                 "from": place(estimate.low) if estimate.low is not None else None,
                 "to": place(estimate.high) if estimate.high is not None else None,
                 "best": place(best.mean) if best else None,
             } if estimate else None,
-            "difference": spread(row.difference, metric) if row.difference else numbers.MISSING,
+            "difference": spread_parts(row.difference, metric) if row.difference else (numbers.MISSING, ""),
             "p": _p(row.p),
             "seeds": estimate.seeds if estimate else 0,
-            "place": "best" if row.best else "tied with the best" if row.tied else "",
             "note": one_line(row.note, 400),
         })  # fmt: skip
     return found

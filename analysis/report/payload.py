@@ -12,11 +12,12 @@ from typing import Any
 
 from analysis.report.cells import strength_name
 from analysis.report.content import Answer, Content, Curve, Estimate, TokenStudy
-from analysis.report.untrusted import visible, visible_token
+from analysis.report.untrusted import one_line, visible, visible_token
 
 # Below this a reader of the page's source may read the data too.
 _PACKED_FROM = 60_000
 _LONGEST_ANSWER = 6_000
+_LABEL = 240
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def _block(name: str, value: Any) -> Block:
     text = as_text(value)
     if len(text) < _PACKED_FROM:
         return Block(name, text, packed=False)
-    packed = gzip.compress(text.encode("ascii"), compresslevel=9, mtime=0)
+    packed = gzip.compress(text.encode("ascii"), compresslevel=6, mtime=0)
     return Block(name, base64.b64encode(packed).decode("ascii"), packed=True)
 
 
@@ -58,12 +59,15 @@ def _core(content: Content) -> dict[str, Any]:
     rows = {row.cell: row for row in content.ranking.rows}
     cells = [
         {
-            **{name: visible(getattr(cell, name)) for name in ("method", "reference", "model", "data", "label")},
+            **{
+                name: one_line(getattr(cell, name), _LABEL)
+                for name in ("method", "reference", "model", "data", "label")
+            },
             "strength": cell.strength,
-            "others": {visible(key): visible(value) for key, value in cell.others.items()},
+            "others": {one_line(key, _LABEL): one_line(value, _LABEL) for key, value in cell.others.items()},
             "runs": list(cell.runs),
             "scores": {name: _estimate(estimate) for name, estimate in cell.scores.items()},
-            "degenerate": visible(cell.degenerate, 300),
+            "degenerate": one_line(cell.degenerate, 300),
             "rank": rows[place].rank if place in rows else None,
             "best": place in rows and rows[place].best,
             "tied": place in rows and rows[place].tied,
@@ -73,24 +77,24 @@ def _core(content: Content) -> dict[str, Any]:
     return {
         "metric": content.ranking.metric,
         "metrics": [
-            {"name": each.name, "label": visible(each.label, 80), "unit": each.unit, "better": each.better,
+            {"name": each.name, "label": one_line(each.label, 80), "unit": each.unit, "better": each.better,
              "decimals": each.decimals}
             for each in content.metrics
         ],
         "tested": content.ranking.tested,
         "interval": content.ranking.interval,
         "spread": content.spread,
-        "strengths": {visible(cell.method): strength_name(cell.method) for cell in content.cells},
+        "strengths": {one_line(cell.method, _LABEL): strength_name(cell.method) for cell in content.cells},
         "cells": cells,
         "runs": [
             {
-                "id": visible(run.run_id),
-                "study": visible(run.study),
+                "id": one_line(run.run_id, _LABEL),
+                "study": one_line(run.study, _LABEL),
                 "cell": run.cell,
                 "seed": run.seed,
-                "status": visible(run.status, 40),
-                "error": visible(run.error, 300),
-                "degenerate": visible(run.degenerate, 300),
+                "status": one_line(run.status, 40),
+                "error": one_line(run.error, 300),
+                "degenerate": one_line(run.degenerate, 300),
                 "steps": run.steps,
                 "seconds": run.seconds,
                 "url": visible(run.url, 500),

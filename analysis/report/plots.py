@@ -32,6 +32,8 @@ COLUMN, PAGE = 3.4, 6.9
 _MOST_ROWS = 40
 _MOST_PANELS = 6
 _MOST_TOKENS = 12
+_MOST_LEGEND_ROWS = 3
+_LABEL = 28
 MANY_RUNS = 60
 
 
@@ -66,23 +68,21 @@ class _Look:
         firsts = {cell.method: cell for cell in reversed(cells)}
         if len(firsts) > 1:
             handles += [
-                Line2D([], [], color=self.colour(firsts[m]), label=words(one_line(m, 40))) for m in reversed(firsts)
+                Line2D([], [], color=self.colour(firsts[m]), label=words(one_line(m, _LABEL))) for m in reversed(firsts)
             ]
         held = {cell.reference: cell for cell in reversed(cells)}
         if len(held) > 1:
             for name in reversed(held):
                 line = Line2D([], [], color=QUIET, marker=self.marker(held[name]), markersize=3.6)
                 line.set_dashes(self.dash(held[name]) or (1, 0))
-                line.set_label(words(one_line(name or "no reference", 40)))
+                line.set_label(words(one_line(name or "no reference", _LABEL)))
                 handles.append(line)
         if handles:
-            figure.legend(
-                handles=handles,
-                loc="outside upper left",
-                ncols=min(8, len(handles)),
-                handlelength=2.4,
-                columnspacing=1.3,
-            )
+            # A letter takes some 0.07 inches, a line's picture as much as five.
+            longest = max(len(str(handle.get_label())) for handle in handles) + 6
+            columns = max(1, min(8, len(handles), int(figure.get_figwidth() / (0.07 * longest))))
+            shown = handles[: columns * _MOST_LEGEND_ROWS]
+            figure.legend(handles=shown, loc="outside upper left", ncols=columns, handlelength=2.4, columnspacing=1.3)
 
 
 def _look(content: Content) -> _Look:
@@ -219,7 +219,7 @@ def frontier(figure: Figure, content: Content, words: Words) -> bool:
         for cell in best:
             text = f"{cell.method} {numbers.strength(cell.strength)}".strip()
             where = (cell.scores[distance].mean, cell.scores[gain.name].mean)
-            axes.annotate(words(one_line(text, 40)), where, (-3, 4), textcoords="offset points", fontsize=6.5,
+            axes.annotate(words(one_line(text, _LABEL)), where, (-3, 4), textcoords="offset points", fontsize=6.5,
                           color=look.colour(cell), ha="right")  # fmt: skip
         axes.set_xlim(left=min(0.0, *(cell.scores[distance].mean for cell in members)))
         axes.set_xlabel(words(_axis(content.metric(distance), better=False)))
@@ -282,7 +282,7 @@ def tokens(figure: Figure, content: Content, words: Words) -> bool:
     ):  # fmt: skip
         listed = listed[:_MOST_TOKENS]
         axes.barh(range(len(listed)), [token.mean_logratio for token in listed], color=colour, height=0.6)
-        axes.set_yticks(range(len(listed)), [words(visible_token(token.token)) for token in listed])
+        axes.set_yticks(range(len(listed)), [words(visible_token(token.token, 14)) for token in listed])
         axes.invert_yaxis()
         axes.set_title(title, loc="left")
         axes.set_xlabel("mean log-ratio (nats)")

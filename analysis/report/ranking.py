@@ -54,12 +54,16 @@ def _verdict(cells: Sequence[Cell], rows: Sequence[RankRow], metric: Metric) -> 
 
 def spread(estimate: Estimate, metric: Metric) -> str:
     """A mean with its band: 0.641 ± 0.036, or 0.641 (0.600 to 0.690) where the band is lopsided."""
+    return "".join(spread_parts(estimate, metric)) + (f" {metric.unit}" if metric.unit else "")
+
+
+def spread_parts(estimate: Estimate, metric: Metric) -> tuple[str, str]:
+    """The mean and the band of it, without the unit; no band where there is none."""
     mean = numbers.fixed(estimate.mean, metric.decimals)
-    unit = f" {metric.unit}" if metric.unit else ""
     if estimate.low is None or estimate.high is None:
-        return f"{mean}{unit}"
+        return mean, ""
     up, down = estimate.high - estimate.mean, estimate.mean - estimate.low
     if abs(up - down) <= 0.02 * max(up, down):
-        return f"{mean}\u00a0±\u00a0{numbers.fixed(up, metric.decimals)}{unit}"
+        return mean, f"\u00a0±\u00a0{numbers.fixed(up, metric.decimals)}"
     low, high = (numbers.fixed(end, metric.decimals) for end in (estimate.low, estimate.high))
-    return f"{mean} ({low} to {high}){unit}"
+    return mean, f" ({low} to {high})"

@@ -11,8 +11,8 @@ from analysis.report import columns
 from analysis.report.content import Answer, Prompt, Responses
 from analysis.runs import Runs
 
-# Characters of prompts and answers in a page: some 3 MB of it, less when packed.
-MOST_CHARACTERS = 6_000_000
+# Bytes of answers in a page, before they are packed.
+MOST_BYTES = 4_000_000
 MOST_PROMPTS = 64
 MOST_OF_A_TEXT = 6_000
 
@@ -26,11 +26,11 @@ def make_responses(runs: Runs, preferred: Sequence[int]) -> Responses:
         return Responses()
     table = {name: list(columns.lists(runs, f"answers.{name}")) for name in told_of}
     prompts: dict[str, dict[str, Any]] = {}
-    left, kept = MOST_CHARACTERS, 0
+    left, kept = MOST_BYTES, 0
     with_answers = [run for run in preferred if table["prompt"][run]]
     for run in with_answers:
         rows = [row for row in _rows(table, run) if row["prompt"] in prompts or len(prompts) < MOST_PROMPTS]
-        left -= sum(min(len(_text(row, "text")), MOST_OF_A_TEXT) for row in rows)
+        left -= sum(len(_text(row, "text")[:MOST_OF_A_TEXT].encode("utf-8", "replace")) for row in rows)
         if left < 0 and kept:
             break
         kept += 1

@@ -25,14 +25,16 @@ def visible(text: str, limit: int | None = None) -> str:
     return f"{shown} … ({left_out:,} characters more)" if left_out > 0 else shown
 
 
-def visible_token(token: str) -> str:
+def visible_token(token: str, limit: int = 60) -> str:
     """A vocabulary item, in which spaces, tabs and line ends can be seen as well."""
-    return visible(token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"), 60) or "(empty)"
+    shown = visible(token[: limit + 1].replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"))
+    return (shown if len(token) <= limit else f"{shown[:limit]}…") or "(empty)"
 
 
 def one_line(text: str, limit: int) -> str:
-    """The same on one line: what else is white becomes a space."""
-    return visible(" ".join(text.split()), limit)
+    """The same on one line, for labels: what else is white becomes a space, and what is too much an ellipsis."""
+    flat = visible(" ".join(text[: 4 * limit].split()))
+    return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"
 
 
 def shell_word(word: str) -> str:

@@ -17,7 +17,7 @@ class Chart {
   // draw(chart) fills chart.base and chart.points; table() gives {caption, head, rows}; nearest(x, y) a point.
   constructor(host, { label, height, draw, table, nearest }) {
     Object.assign(this, { host, draw, tableOf: table, nearestOf: nearest, height, points: [], width: 0, near: false, due: true, at: -1 });
-    this.svg = svg("svg", { "aria-hidden": "true" });
+    this.svg = svg("svg", { "aria-hidden": "true", height });
     this.base = svg("g");
     this.over = svg("g", { class: "over" });
     this.svg.append(this.base, this.over);
@@ -60,6 +60,7 @@ class Chart {
 
   changed() {
     this.due = true;
+    delete this.plot.dataset.drawn;
     if (this.near) this.drawIfDue();
     if (this.table.open) this.fillTable();
   }
@@ -72,7 +73,6 @@ class Chart {
     this.points = [];
     this.base.replaceChildren();
     this.svg.setAttribute("width", this.width);
-    this.svg.setAttribute("height", this.height);
     this.svg.setAttribute("viewBox", `0 0 ${this.width} ${this.height}`);
     this.draw(this);
     this.plot.dataset.drawn = String(this.points.length);

@@ -1,7 +1,10 @@
 // Learning curves of all runs that the filters leave, overlaid; or means over the seeds of each setting.
 
 const MANY_RUNS = 60;
+const MANY_CELLS = 24;
 const GRID = 120;
+// Only what was logged often is smoothed: of a handful of evaluations each one counts.
+const DENSE = 40;
 
 async function curvesSection(core) {
   const packed = await payload("curves");
@@ -13,12 +16,12 @@ async function curvesSection(core) {
   const byMetric = curvesByMetric(packed);
   const names = [...byMetric.keys()];
   const several = look.methods.length > 1 ? "method" : "strength";
-  const shared = { seeds: core.runs.length > MANY_RUNS ? "mean" : "each", by: several, smooth: 0 };
+  const shared = { seeds: core.runs.length > MANY_RUNS ? "mean" : "each", by: several, smooth: core.cells.length > MANY_CELLS ? 0.8 : 0 };
   const controls = find("#curves-controls");
   controls.append(
     select("Show", [["each", "each run"], ["mean", "means over seeds"]], shared.seeds, (value) => change({ seeds: value })),
     select("Colour", [["method", "by method"], ["strength", "by strength"], ["reference", "by reference"]], shared.by, (value) => change({ by: value })),
-    smoothing((value) => change({ smooth: value })),
+    smoothing(shared.smooth, (value) => change({ smooth: value })),
   );
   const first = names.includes("train/loss") ? "train/loss" : names[0];
   const second = names.find((name) => name !== first && name === core.metric) ?? names.find((name) => name !== first && name.startsWith("eval/")) ?? names.find((name) => name !== first);
@@ -48,18 +51,22 @@ function curvesByMetric(packed) {
   return found;
 }
 
-function smoothing(change) {
-  const box = el("input", { type: "range", min: "0", max: "0.95", step: "0.05", value: "0", on: { input: () => change(Number(box.value)) } });
-  return el("label", { class: "control" }, el("span", {}, "Smoothing"), box);
+function smoothing(share, change) {
+  const told = el("output", {}, share.toFixed(2));
+  const box = el("input", { type: "range", min: "0", max: "0.95", step: "0.05", value: share, on: { input: () => {
+    told.textContent = Number(box.value).toFixed(2);
+    change(Number(box.value));
+  } } });
+  return el("label", { class: "control" }, el("span", {}, "Smoothing"), box, told);
 }
 
 // One chart with a choice of its metric; gives what draws it anew.
 function curvePanel(core, byMetric, names, metric, shared) {
-  const choice = { metric, log: false };
+  const choice = { metric, log: spansDecades(byMetric.get(metric)) };
   const told = (name) => metricOf(core, name).label;
   const bar = el("div", { class: "controls" },
     select("Metric", names.map((name) => [name, told(name)]), metric, (value) => change({ metric: value })),
-    checkbox("logarithmic", false, (value) => change({ log: value })));
+    checkbox("logarithmic", choice.log, (value) => change({ log: value })));
   const host = el("div", { class: "panel" }, bar);
   find("#curves-charts").append(host);
   let drawn = [];
@@ -83,6 +90,12 @@ function curvePanel(core, byMetric, names, metric, shared) {
   return update;
 }
 
+// Whether curves that are all positive end in different orders of magnitude, as losses of different methods do.
+function spansDecades(curves) {
+  const ends = [...curves.values()].map(({ y }) => y.at(-1));
+  return [...curves.values()].every(({ y }) => Math.min(...y) > 0) && Math.max(...ends) > 30 * Math.min(...ends);
+}
+
 // Lines to draw: {cell, title, x, y}, and where seeds are averaged low and high.
 function curveLines(curves, core, shared) {
   const shown = [...curves].filter(([run]) => state.runs.has(run));
@@ -100,7 +113,7 @@ const runTitle = (core, place) => {
 
 // Exponential smoothing that knows how far points are apart.
 function smoothed(x, y, share) {
-  if (!share || y.length < 3) return y;
+  if (!share || y.length <= DENSE) return y;
   const step = (x.at(-1) - x[0]) / (x.length - 1) || 1;
   let value = y[0];
   return y.map((each, i) => {

@@ -53,6 +53,11 @@ function spread(estimate, metric) {
   return `${told} (${fixed(low, metric.decimals)} to ${fixed(high, metric.decimals)})${unit}`;
 }
 
+const oneLine = (text, most) => {
+  const flat = text.replace(/\s+/g, " ");
+  return flat.length > most ? `${flat.slice(0, most - 1)}…` : flat;
+};
+
 function seconds(value) {
   if (!isNumber(value)) return MISSING;
   if (value < 60) return `${value.toFixed(1)} s`;

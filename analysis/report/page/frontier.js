@@ -76,18 +76,18 @@ function drawFrontier(chart, cells, core, { gain, distance, root }) {
   for (const series of seriesOf(cells)) {
     const look = `${methodClass(series[0])} ${dashClass(series[0])}`;
     if (series.length > 1) chart.base.append(line(series.map(at), `${look} thin`));
-    for (const cell of series) drawCell(chart, cell, at(cell), { x, y, far, gain, distance }, look, frontier.includes(cell));
+    for (const cell of series) drawCell(chart, cell, at(cell), { x, y, far, gain, distance, many: cells.length > 60 }, look, frontier.includes(cell));
     for (const cell of series) chart.points.push(frontierPoint(cell, at(cell), gained, moved, frontier.includes(cell)));
   }
   if (cells.length <= 40) chart.base.append(pointLabels(frontier.map((cell) => ({ at: at(cell), text: `${cell.method} ${short(cell.strength)}`, classes: methodClass(cell) })), cells.map(at), area));
   return undefined;
 }
 
-function drawCell(chart, cell, at, { x, y, far, gain, distance }, look, best) {
+function drawCell(chart, cell, at, { x, y, far, gain, distance, many }, look, best) {
   const [, low, high] = cell.scores[gain], [, near, away] = cell.scores[distance];
-  if (isNumber(low)) chart.base.append(whisker(at[0], y(low), y(high), look));
-  if (isNumber(near)) chart.base.append(crossbar(at[1], x(far(near)), x(far(away)), look));
-  chart.base.append(marker(cell, ...at, { class: `${look}${cell.degenerate || !best ? " open" : ""}`, size: best ? 5.5 : 4 }));
+  if (isNumber(low) && !many) chart.base.append(whisker(at[0], y(low), y(high), look));
+  if (isNumber(near) && !many) chart.base.append(crossbar(at[1], x(far(near)), x(far(away)), look));
+  chart.base.append(marker(cell, ...at, { class: `${look}${cell.degenerate || !best ? " open" : ""}`, size: (best ? 5.5 : 4) * (many ? 0.7 : 1) }));
 }
 
 // From one point of the frontier to the next: as far as nothing better is known, the better of those before.

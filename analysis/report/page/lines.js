@@ -38,7 +38,7 @@ function seriesOf(cells) {
 function seriesName(cell) {
   const words = [cell.method];
   if (look.references.length > 1 && cell.reference) words.push(cell.reference);
-  return [...words, ...Object.entries(cell.others).map(([key, value]) => `${key}=${value}`)].join(", ");
+  return oneLine([...words, ...Object.entries(cell.others).map(([key, value]) => `${key}=${value}`)].join(", "), 40);
 }
 
 // Panels, one for each model and data set, since their scores have no common scale.

@@ -1,4 +1,4 @@
-// Brings the page to life: what is on top at once, what is large when it comes near the screen.
+// Brings the page to life: what is on top at once, what is large when nothing else is to do or it comes near the screen.
 
 async function main() {
   themeSwitch();
@@ -13,22 +13,29 @@ async function main() {
   strengthSection(core);
   frontierSection(core);
   runsSection(core);
-  whenNear("#curves", () => curvesSection(core));
-  whenNear("#tokens", () => tokensSection(core));
-  whenNear("#responses", () => responsesSection(core));
+  const later = [["#curves", curvesSection], ["#tokens", tokensSection], ["#responses", responsesSection]];
+  const starts = later.map(([selector, begin]) => whenNear(find(selector), () => begin(core)));
   document.documentElement.dataset.ready = "yes";
+  for (const start of starts) {
+    await idle();
+    await start();
+  }
 }
 
-function whenNear(selector, begin) {
-  const section = find(selector);
+const idle = () => new Promise((done) => ("requestIdleCallback" in window ? requestIdleCallback(done, { timeout: 1000 }) : setTimeout(done, 50)));
+
+// Begins a section once, when it comes near the screen or the function that this gives is called.
+function whenNear(section, begin) {
+  let begun = null;
   const start = () => {
     watch.disconnect();
-    removeEventListener("beforeprint", start);
-    begin().then(() => (section.dataset.ready = "yes"), told);
+    begun ??= begin().then(() => (section.dataset.ready = "yes"), told);
+    return begun;
   };
   const watch = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && start(), { rootMargin: "900px 0px" });
   watch.observe(section);
   addEventListener("beforeprint", start);
+  return start;
 }
 
 // Light, dark, or as the system has it.

@@ -80,11 +80,6 @@ function firstRuns(core, order) {
   return order.filter((run) => chosen.includes(run) || (methods.size === 1 && order.indexOf(run) < AT_FIRST));
 }
 
-const oneLine = (text, most) => {
-  const flat = text.replace(/\s+/g, " ");
-  return flat.length > most ? `${flat.slice(0, most - 1)}…` : flat;
-};
-
 // Text as it was written, whatever direction its script runs in, kept apart from what stands around it.
 const writing = (text) => (text ? el("p", { class: "writing", dir: "auto" }, text) : el("p", { class: "writing none" }, "(empty)"));
 

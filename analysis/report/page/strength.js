@@ -27,7 +27,7 @@ function strengthSection(core) {
     const bands = choice.metric === core.metric ? core.interval : core.spread;
     const names = strengthLabel(cells, core);
     const tied = core.tested && choice.metric === core.metric ? " Filled marks are the best and those tied with it." : "";
-    find("#strength-caption").textContent = `Each mark is a setting: ${bands}.${tied}${zeroTold(cells)}${names.startsWith("strength:") ? ` The ${names}.` : ""}`;
+    find("#strength-caption").replaceChildren(`Each mark is a setting: ${bands}.${tied}${zeroTold(cells)}`, el("span", { class: "on-phones" }, ` The ${names}.`));
   }
   onFilter(update);
   update();
