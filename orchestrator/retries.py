@@ -112,12 +112,14 @@ def halved(config: Mapping[str, Any]) -> dict[str, float]:
     smaller = next((size for size in range(batch // 2, 0, -1) if batch % size == 0), None)
     if smaller is None:
         return {}
-    scored = config.get("evaluation", {}).get("batch_size", 1)
+    evaluation = config.get("evaluation", {})
     return {
         "training.batch_size": smaller,
         "training.gradient_accumulation": accumulation * batch // smaller,
-        "evaluation.batch_size": max(1, scored // 2),
-    }
+        "evaluation.batch_size": max(1, evaluation.get("batch_size", 1) // 2),
+        **({"evaluation.sampling_batch": max(1, evaluation["sampling_batch"] // 2)}
+           if "sampling_batch" in evaluation else {}),
+    }  # fmt: skip
 
 
 def adjust(folder: RunFolder, retry: Retry) -> None:
