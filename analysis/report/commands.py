@@ -20,6 +20,19 @@ _WITH_VALUE = ("-cn", "--config-name", "-cd", "--config-dir")
 # A study of its own: under its study's name it would be refused.
 _LEFT_OUT = ("study",)
 _STRENGTHS = ("beta", "lambda", "tau")
+# What a config says of a run; trackers keep more beside it.
+_SECTIONS = (
+    "method",
+    "model",
+    "reference",
+    "data",
+    "quantization",
+    "peft",
+    "training",
+    "evaluation",
+    "tracking",
+    "seed",
+)
 # Text that Hydra's grammar reads as that very text.
 _PLAIN = re.compile(r"[A-Za-z_./][\w./+-]*")
 _READ_AS_OTHER = re.compile(r"(?i:true|false|null|nan|inf)$")
@@ -95,7 +108,7 @@ def _of_config(config: Mapping[str, Any]) -> Iterator[str]:
         kind = config[section].get("kind") if isinstance(config.get(section), Mapping) else None
         if kind is not None:
             yield f"{section}={hydra_value(kind)}"
-    for key, value in _leaves("", config):
+    for key, value in _leaves("", {name: config[name] for name in _SECTIONS if name in config}):
         if key not in ("method.name", "reference.kind", "data.kind", "peft.kind", "quantization.kind"):
             yield f"{key}={hydra_value(value)}"
 

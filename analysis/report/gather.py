@@ -32,7 +32,7 @@ def gather(runs: Runs, metric: str | None = None, title: str | None = None) -> C
     made, study_of = studies.make_studies(runs)
     entries = _runs(runs, cells, [made[place].command for place in study_of], first)
     ranking = make_ranking(runs, cells, _told(first, cells))
-    cells = _as_ranked(cells, ranking)
+    cells = as_ranked(cells, ranking)
     preferred = _preferred(cells, ranking)
     token_studies, told_of_tokens = tokens.make_tokens(runs, preferred)
     cells, names = _with_eos(cells, token_studies, names)
@@ -84,7 +84,7 @@ def _run(row: Mapping[Any, Any], cell: int, study_command: str, first: str) -> R
     )
 
 
-def _as_ranked(cells: Sequence[Cell], ranking: Ranking) -> list[Cell]:
+def as_ranked(cells: Sequence[Cell], ranking: Ranking) -> list[Cell]:
     """Cells with the ranking's own estimates, so that its table and a chart never tell two intervals of one number."""
     estimates = {row.cell: row.estimate for row in ranking.rows}
     changed = []

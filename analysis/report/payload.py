@@ -104,6 +104,8 @@ def _core(content: Content) -> dict[str, Any]:
             for run in content.runs
         ],
         "preferred": list(content.preferred),
+        # Whether distance and score were measured while training went on.
+        "paths": len({"eval/kl", "eval/kl_k3"} & {curve.metric for curve in content.curves}) > 0,
         "fits": [
             {"cells": list(fit.cells), "metric": fit.metric, "strengths": list(fit.strengths),
              "values": list(fit.values), "optimum": _estimate(fit.optimum) if fit.optimum else None}

@@ -17,7 +17,8 @@ UNTESTED = "The differences were not tested."
 def make_ranking(runs: Runs, cells: Sequence[Cell], metric: Metric) -> Ranking:
     """Cells from best to worst by `metric`; those without a value, and degenerate ones, last and without a rank.
 
-    `cells` stand for rows of `runs.frame` by their places. The estimates of the rows go into the charts as well.
+    `cells` stand for rows of `runs.frame` by their places. The estimates of the rows go into the charts as well; rows
+    with `difference`, `p` and `tied` are shown as such once `tested` is set.
     """
     estimates = [cell.scores.get(metric.name) for cell in cells]
     sign = 1.0 if metric.better == "lower" else -1.0

@@ -23,6 +23,7 @@ function filterPanel(core) {
     reset.hidden = !isFiltered();
     for (const group of groups) group.update();
     for (const row of findAll("[data-cell]")) row.hidden = !state.cells.has(Number(row.dataset.cell));
+    shorten();
     const hidden = core.cells.length - state.cells.size;
     find("#ranking-told").textContent = hidden ? `${count(hidden, "setting")} of ${core.cells.length} hidden by the filters. Ranks are among all.` : "";
   }

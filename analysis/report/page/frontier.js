@@ -12,11 +12,12 @@ function frontierSection(core) {
     return;
   }
   const reward = gains.find((metric) => metric.name === "eval/reward") ?? gains[0];
-  const choice = { gain: reward.name, distance: distances[0], root: false };
+  const choice = { gain: reward.name, distance: distances[0], root: false, curves: null };
   const controls = find("#frontier-controls");
   controls.append(select("Score", gains.map((metric) => [metric.name, metric.label]), choice.gain, (value) => change({ gain: value })));
   if (distances.length > 1) controls.append(select("Distance", distances.map((name) => [name, metricOf(core, name).label]), choice.distance, (value) => change({ distance: value })));
   controls.append(checkbox("square root of KL", false, (value) => change({ root: value })));
+  if (core.paths) controls.append(checkbox("paths of training", false, async (value) => change({ curves: value ? curvesByMetric(await payload("curves")) : null })));
   const cellsOf = (name) => [...state.cells].map((place) => core.cells[place]).filter((cell) => panelName(cell) === name && cell.scores[choice.gain] && cell.scores[choice.distance]);
   const panels = new Panels(find("#frontier-charts"), (panel, name) => new Chart(panel, {
     label: "Score against KL", height: 380,
@@ -55,14 +56,15 @@ function undominated(cells, gain, distance, better) {
   return kept;
 }
 
-function drawFrontier(chart, cells, core, { gain, distance, root }) {
+function drawFrontier(chart, cells, core, { gain, distance, root, curves }) {
   if (!cells.length) return chart.empty("No run that is shown has both scores.");
   const [gained, moved] = [metricOf(core, gain), metricOf(core, distance)];
   const far = (value) => (root ? Math.sqrt(Math.max(0, value)) : value);
-  const known = (metric) => cells.flatMap((cell) => cell.scores[metric].slice(0, 3).filter(isNumber));
-  const xs = known(distance).map(far);
+  const paths = curves ? trainingPaths(cells, curves, gain, distance) : [];
+  const known = (metric, at) => [...cells.flatMap((cell) => cell.scores[metric].slice(0, 3).filter(isNumber)), ...paths.flatMap((each) => each.points.map((point) => point[at]))];
+  const xs = known(distance, 0).map(far);
   const [left, right] = padded([0, ...xs], 0.04);
-  const [low, high] = padded(known(gain));
+  const [low, high] = padded(known(gain, 1));
   const yTicks = linearTicks(low, high, 7), yTexts = tickTexts(yTicks);
   const area = chart.area(yTexts, chart.width >= 520 ? ["orpo 0.05 "] : []);
   const x = linear([Math.min(0, left, ...xs) < 0 ? Math.min(0, ...xs) : 0, right], [area.left + 6, area.right - 6]);
@@ -72,6 +74,7 @@ function drawFrontier(chart, cells, core, { gain, distance, root }) {
   chart.axes(area, { scale: x, ticks: xTicks, texts: tickTexts(xTicks), label: `${root ? "√ " : ""}${moved.label}${unit}` }, { scale: y, ticks: yTicks, texts: yTexts, label: axisLabel(gained) });
   const at = (cell) => [x(far(cell.scores[distance][0])), y(cell.scores[gain][0])];
   const frontier = undominated(cells, gain, distance, gained.better);
+  for (const { cell, points } of paths) chart.base.append(line(points.map(([moves, gains]) => [x(far(moves)), y(gains)]), `${methodClass(cell)} path`));
   if (frontier.length > 1) chart.base.append(svg("path", { class: "frontier", d: stairs(frontier.map(at)) }));
   for (const series of seriesOf(cells)) {
     const look = `${methodClass(series[0])} ${dashClass(series[0])}`;
@@ -81,6 +84,18 @@ function drawFrontier(chart, cells, core, { gain, distance, root }) {
   }
   if (cells.length <= 40) chart.base.append(pointLabels(frontier.map((cell) => ({ at: at(cell), text: `${cell.method} ${short(cell.strength)}`, classes: methodClass(cell) })), cells.map(at), area));
   return undefined;
+}
+
+// How runs came to where they are: points of distance and gain at the steps where both were measured.
+function trainingPaths(cells, curves, gain, distance) {
+  const [gains, moves] = [curves.get(gain), curves.get(distance)];
+  if (!gains || !moves) return [];
+  const runs = cells.flatMap((cell) => cell.runs.filter((run) => state.runs.has(run) && gains.has(run) && moves.has(run)).map((run) => ({ cell, run })));
+  return runs.map(({ cell, run }) => {
+    const moved = new Map(moves.get(run).x.map((step, i) => [step, moves.get(run).y[i]]));
+    const { x, y } = gains.get(run);
+    return { cell, points: x.map((step, i) => [moved.get(step), y[i]]).filter(([far]) => isNumber(far)) };
+  }).filter(({ points }) => points.length > 1);
 }
 
 function drawCell(chart, cell, at, { x, y, far, gain, distance, many }, look, best) {

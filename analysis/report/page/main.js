@@ -5,6 +5,7 @@ async function main() {
   filterBox();
   for (const button of findAll("button[data-copy]")) button.addEventListener("click", () => copy(find(`#${button.dataset.copy}`).textContent, button));
   longTables();
+  shorten();
   contents();
   const core = await payload("core");
   beginLook(core);
@@ -71,11 +72,19 @@ function filterBox() {
 // Tables that show their first rows until asked for all.
 function longTables() {
   for (const button of findAll("button[data-all]")) {
-    button.hidden = false;
     button.addEventListener("click", () => {
-      find(`#${button.dataset.all}`).classList.remove("short");
-      button.hidden = true;
+      button.dataset.pressed = "yes";
+      shorten();
     });
+  }
+}
+
+// Of what the filters leave all is shown.
+function shorten() {
+  for (const button of findAll("button[data-all]")) {
+    const short = !button.dataset.pressed && !(state.core && isFiltered());
+    find(`#${button.dataset.all}`).classList.toggle("short", short);
+    button.hidden = !short;
   }
 }
 

@@ -53,7 +53,10 @@ async function responsesSection(core) {
     const prompt = data.prompts[choice.prompt];
     find("#responses-prompt").replaceChildren(el("h4", {}, `Prompt ${choice.prompt + 1} of ${data.prompts.length}`), writing(prompt.text));
     const cards = prompt.start ? [card("starting policy", null, prompt.start, core)] : [];
-    for (const run of choice.runs.filter((each) => state.runs.has(each))) {
+    const chosen = choice.runs.filter((run) => state.runs.has(run));
+    // Where the filters leave none of those chosen, the best of the others stand for them.
+    const shown = chosen.length ? chosen : order.filter((run) => state.runs.has(run)).slice(0, AT_FIRST);
+    for (const run of shown) {
       const answer = byRun[choice.prompt].get(run);
       cards.push(answer ? card(runTitle(core, run), core.cells[core.runs[run].cell], answer, core) : missingCard(runTitle(core, run)));
     }

@@ -61,24 +61,23 @@ class Browser:
         """What a script returns that runs in the page."""
         return self.driver.execute_script(code, *arguments)
 
-    def until(self, condition: str) -> None:
+    def until(self, condition: str, *arguments: Any) -> None:
         """Wait for a condition in the page."""
-        WebDriverWait(self.driver, WAIT_S, 0.05).until(lambda _: self.js(f"return Boolean({condition})"), condition)
+        wait = WebDriverWait(self.driver, WAIT_S, 0.05)
+        wait.until(lambda _: self.js(f"return Boolean({condition})", *arguments), condition)
 
     def show(self, section: str) -> None:
-        """Scroll to a section, and wait until it is there."""
+        """Scroll to a section, and wait until its charts are drawn."""
         self.until("['curves', 'tokens', 'responses'].every((id) => document.getElementById(id).dataset.ready)")
+        for plot in self.driver.find_elements(By.CSS_SELECTOR, f"#{section} .plot"):
+            self.js("arguments[0].scrollIntoView({block: 'center'})", plot)
+            self.until("!arguments[0].offsetWidth || arguments[0].dataset.drawn", plot)
         self.js("document.getElementById(arguments[0]).scrollIntoView()", section)
 
     def show_all(self) -> None:
         """Scroll through the page, so that all of it is drawn."""
         for section in self.js("return [...document.querySelectorAll('section')].map((each) => each.id)"):
             self.show(section)
-        for plot in self.driver.find_elements(By.CSS_SELECTOR, ".plot"):
-            self.js("arguments[0].scrollIntoView({block: 'center'})", plot)
-            WebDriverWait(self.driver, WAIT_S, 0.05).until(
-                lambda _, plot=plot: self.js("return !arguments[0].offsetWidth || arguments[0].dataset.drawn", plot)
-            )
 
     def texts(self, selector: str) -> list[str]:
         """Texts of all elements that a selector finds and that are shown."""

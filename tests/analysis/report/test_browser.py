@@ -1,5 +1,6 @@
 """The page in a real browser: it opens from disk, says what the runs say, and does what its controls promise."""
 
+import dataclasses
 import json
 import math
 import re
@@ -12,7 +13,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from analysis.report.content import Content
+from analysis.report.content import Content, Estimate, Fit
+from analysis.report.gather import as_ranked
 from analysis.report.numbers import MINUS, fixed
 from tests.analysis.report.conftest import Browser, content_of
 from tests.analysis.report.hostile import ATTACKS, hostile_runs
@@ -165,7 +167,9 @@ def test_filters_change_every_picture(browser: Browser, crowd: Content):
         assert colours(browser, section) == {"m1"}
         assert browser.js(f"return document.querySelector('#{section} svg').outerHTML") != before[section]
     assert browser.texts("#filter-told") == ["15 of 120 runs"]
-    assert all("ipo" in label and "larger" in label for label in browser.texts("#ranking-table bdi"))
+    ranked = browser.texts("#ranking-table bdi")
+    assert len(ranked) == 5
+    assert all("ipo" in label and "larger" in label for label in ranked)
     assert all(row[0].startswith("ipo") for row in browser.table("strength"))
     assert len(browser.js("return [...document.querySelectorAll('#runs-table tbody tr')]")) == 15
     browser.driver.find_element(By.ID, "reset").click()
@@ -436,13 +440,49 @@ def test_an_attack_stands_in_an_answer_as_it_was_written(browser: Browser, tmp_p
     "url", ["https://wandb.ai/me/it/runs/1", "javascript:alert(1)", "data:text/html,x", "//x", None]
 )
 def test_a_link_leads_to_the_web_or_nowhere(browser: Browser, small: Content, url: str | None):
-    import dataclasses
-
     runs = [dataclasses.replace(small.runs[0], url=url or ""), *small.runs[1:]]
     browser.open(dataclasses.replace(small, runs=runs))
     browser.show("runs")
     links = browser.js("return [...document.querySelectorAll('#runs-table a')].map((each) => [each.href, each.rel])")
     assert links == ([[url, "noopener noreferrer"]] if url and url.startswith("https") else [])
+
+
+def test_a_tested_ranking_tells_differences_ties_and_fits(browser: Browser, small: Content):
+    best = small.ranking.rows[0].estimate
+    assert best is not None
+    rows = [
+        dataclasses.replace(
+            row, tied=0 < place < 3, p=None if place == 0 else 0.4 / place**4,
+            difference=Estimate(row.estimate.mean - best.mean, -0.25, 0.01, 2) if place and row.estimate else None,
+        )
+        for place, row in enumerate(small.ranking.rows)
+    ]  # fmt: skip
+    ranking = dataclasses.replace(small.ranking, rows=rows, tested=True, interval="95 % intervals", notes=("A note.",))
+    fit = Fit(range(5), "eval/win_rate", [0.02, 0.1, 0.5], [0.6, 0.65, 0.6], Estimate(0.1, 0.06, 0.2, 2))
+    browser.open(dataclasses.replace(small, ranking=ranking, fits=[fit], cells=as_ranked(small.cells, ranking)))
+    browser.show_all()
+    assert browser.texts("#ranking-table .badge") == ["best", "tied with the best", "tied with the best"]
+    shown = [row.difference for row in rows[1:] if row.difference]
+    mean = [fixed(each.mean, small.metric("eval/win_rate").decimals) for each in shown]
+    told = browser.texts("#ranking-table .difference")
+    assert [text.split(" ")[0] for text in told[1 : len(mean) + 1]] == mean
+    assert told[1].endswith(f"({MINUS}0.250 to 0.010)")
+    assert browser.texts("#ranking-table .p")[:4] == ["–", "0.400", "0.025", "0.005"]  # noqa: RUF001
+    assert "< 0.001" in browser.texts("#ranking-table .p")
+    assert "A note." in browser.texts("#ranking .quiet")
+    assert "95 % intervals" in browser.texts("#strength-caption")[0]
+    assert "Filled marks are the best and those tied with it." in browser.texts("#strength-caption")[0]
+    assert browser.js("return document.querySelectorAll('#strength .line.fit').length") == 1
+
+
+def test_paths_of_training_lead_to_the_frontier(browser: Browser, small: Content):
+    browser.open(small)
+    browser.show("frontier")
+    browser.driver.find_element(By.XPATH, "//label[span='paths of training']/input").click()
+    browser.until("document.querySelector('#frontier .line.path')")
+    runs = {curve.run for curve in small.curves if curve.metric == "eval/kl"}
+    scored = [run for run in runs if "eval/kl" in small.cells[small.runs[run].cell].scores]
+    assert browser.js("return document.querySelectorAll('#frontier .line.path').length") == len(scored)
 
 
 def test_runs_without_parts_say_how_to_get_them(browser: Browser, tmp_path: Path):

@@ -53,7 +53,8 @@ def test_a_run_whose_study_is_gone_is_made_again_from_its_config(typed: str, tmp
     pairs.write_text("\n".join(map(json.dumps, lines)))
     words = [word.replace("{pairs}", hydra_value(str(pairs))) for word in shlex.split(typed)]
     run = planned(words).runs[-1]
-    command = run_command("", run.params, run.config, run.seed)
+    tracked = {**run.config, "params": dict(run.params), "trial": run.trial, "fingerprint": run.fingerprint}
+    command = run_command("", run.params, tracked, run.seed)
     (again,) = planned(shlex.split(command)[3:]).runs
     assert again.fingerprint == run.fingerprint
 
