@@ -109,7 +109,9 @@ def _of_config(config: Mapping[str, Any]) -> Iterator[str]:
         if kind is not None:
             yield f"{section}={hydra_value(kind)}"
     for key, value in _leaves("", {name: config[name] for name in _SECTIONS if name in config}):
-        if key not in ("method.name", "reference.kind", "data.kind", "peft.kind", "quantization.kind"):
+        # A key of another kind of reference is there without a value, and cannot be given.
+        foreign = value is None and key.startswith("reference.")
+        if key not in ("method.name", "reference.kind", "data.kind", "peft.kind", "quantization.kind") and not foreign:
             yield f"{key}={hydra_value(value)}"
 
 

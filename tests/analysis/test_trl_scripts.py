@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainers.evaluate import Scores, metrics, score
+from trainers.evaluation.scorer import Scores, metrics, score
 
 from analysis.sources import read
 from benchmarks.work import prepare

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from peft import PeftModel
-from trainers.evaluate import Scores, metrics, score
+from trainers.evaluation.scorer import Scores, metrics, score
 
 from tests.e2e.conftest import Cli
 from trainers.config import RunConfig

@@ -27,7 +27,7 @@ def test_every_key_that_conf_leaves_open_says_what_is_asked_for_with_an_example(
 
 
 def test_conf_leaves_keys_open():
-    assert len(OPEN) == 9
+    assert len(OPEN) == 12
 
 
 def test_an_example_that_a_shell_would_read_is_quoted():

@@ -64,10 +64,8 @@ def the_fault(*overrides: str) -> str:
     return fault
 
 
-def test_a_run_begins_at_its_models_weights(tmp_path: Path) -> None:
+def test_a_run_begins_at_its_models_weights() -> None:
     assert start_kinds.weights(config()) == Weights("builtin:tiny", None)
-    # Kinds may be swept beside one start.path.
-    assert start_kinds.weights(config("start=base", f"start.path={tmp_path}")) == Weights("builtin:tiny", None)
 
 
 def test_an_adapter_is_begun_at_on_the_runs_model(tmp_path: Path) -> None:
@@ -258,7 +256,7 @@ def test_what_a_run_begins_at_is_part_of_what_it_is_by_content(tmp_path: Path) -
 
 
 def test_a_run_that_begins_at_its_model_is_the_run_it_was_before_there_was_a_choice() -> None:
-    asked = config("start.path=unused")
+    asked = config()
     assert "start" not in inputs.identity(asked)
     older = {key: value for key, value in inputs.resolved(asked).items() if key != "start"}
     assert inputs.identity(check(older)) == inputs.identity(asked)
