@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 import torch
-from trainers.evaluation.scorer import Scores, metrics, score
 
 from analysis.sources import read
 from benchmarks.work import prepare
 from tests.fakes.wandb_server import ENTITY, WandbServer
 from tests.fakes.wandb_study import wandb_here
 from trainers.data import TokenisedPair
+from trainers.evaluation.pairs import metrics
+from trainers.evaluation.scorer import Scores, score
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("trl_scripts")]
 

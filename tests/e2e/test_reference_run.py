@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from peft import PeftModel
-from trainers.evaluation.scorer import Scores, metrics, score
 
 from tests.e2e.conftest import Cli
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.data import load_pairs, tokenise
+from trainers.evaluation.pairs import metrics
+from trainers.evaluation.scorer import Scores, score
 from trainers.models import load_base, load_tokenizer
 from trainers.spec import RunResult, RunSpec
 

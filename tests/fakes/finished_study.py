@@ -41,13 +41,14 @@ class Finished:
 
 
 def finished_study(root: Path, runs: Sequence[Finished], name: str = "study") -> Path:
-    """The study's folder, root/NAME; one trial for each method, beta and swept value, in the order they come."""
+    """The study's folder, root/NAME; one trial for each method, beta, swept value and config, in their order."""
     folder = StudyFolder(root / name)
     trials: dict[str, int] = {}
     specs = []
     for run in runs:
         params = {"method": run.method, "beta": run.beta, **run.params}
-        trial = trials.setdefault(json.dumps(params, sort_keys=True), len(trials))
+        # A changed config is another setting, swept or not.
+        trial = trials.setdefault(json.dumps([params, dict(run.config)], sort_keys=True), len(trials))
         specs.append(_write(folder, name, trial, params, run))
     record = StudyRecord(
         name=name,

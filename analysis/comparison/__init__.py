@@ -1,0 +1,1 @@
+"""Tables as papers have them, with published numbers beside."""

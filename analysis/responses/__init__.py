@@ -1,0 +1,1 @@
+"""What policies say: answers to the same prompt side by side."""

@@ -1,0 +1,124 @@
+"""Which metric may be compared across which keys."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.by_prompt import by_prompt
+from analysis.comparable import objections, refusal
+from analysis.folders import read_folders
+from tests.analysis.planted import answer
+from tests.fakes.finished_study import Finished, finished_study
+
+LARGER = {"reference": {"kind": "model", "path": "/models/larger"}}
+OTHER_MODEL = {"model__path": "/models/other", "model__name": "other"}
+
+
+def objected(root: Path, metric: str, *runs: Finished) -> set[str]:
+    found = read_folders([finished_study(root, list(runs))], ("pairs", "answers"))
+    return set(objections(found.frame, metric, range(len(found)), by_prompt(found.frame, metric)))
+
+
+@pytest.mark.parametrize("metric", ["train/rewards/margins", "train/loss", "train/eval_loss", "train/rewards/chosen"])
+def test_what_is_times_the_strength_depends_on_it(tmp_path: Path, metric: str):
+    assert objected(tmp_path, metric, Finished(beta=0.1), Finished(beta=0.5)) == {"the strength"}
+
+
+@pytest.mark.parametrize(
+    "metric",
+    ["eval/policy_accuracy", "eval/reward_accuracy", "eval/margin_nats", "eval/kl", "eval/win_rate", "eval/reward"],
+)
+def test_measures_in_nats_and_of_answers_do_not(tmp_path: Path, metric: str):
+    assert not objected(tmp_path, metric, Finished("dpo", 0.1), Finished("dpo", 0.5), Finished("ipo", 0.1))
+
+
+def test_losses_of_two_methods_are_two_things(tmp_path: Path):
+    assert objected(tmp_path, "train/loss", Finished("dpo", 0.1), Finished("ipo", 0.1)) == {"the method"}
+
+
+@pytest.mark.parametrize("metric", ["eval/margin_nats", "eval/chosen_logratio", "eval/reward_accuracy", "eval/kl"])
+def test_what_is_beside_a_reference_depends_on_it(tmp_path: Path, metric: str):
+    assert objected(tmp_path, metric, Finished(), Finished(config=LARGER)) == {"the reference"}
+
+
+def test_the_policys_own_accuracy_and_its_reward_need_no_reference(tmp_path: Path):
+    runs = (Finished(), Finished(config=LARGER))
+    assert not objected(tmp_path / "a", "eval/policy_accuracy", *runs)
+    assert not objected(tmp_path / "b", "eval/reward", *runs)
+
+
+def test_a_method_without_a_reference_is_measured_beside_its_start(tmp_path: Path):
+    assert not objected(tmp_path, "eval/margin_nats", Finished("dpo"), Finished("orpo"), Finished("sft"))
+
+
+def test_the_reference_self_is_another_one_for_another_model(tmp_path: Path):
+    assert objected(tmp_path, "eval/kl", Finished(), Finished(config=OTHER_MODEL)) == {"the reference"}
+
+
+def test_another_run_as_reference_is_the_same_one_for_all_seeds(tmp_path: Path):
+    def run(seed: int) -> Finished:
+        return Finished(
+            seed=seed, config={"reference": {"kind": "run", "run": {"method": "sft"}, "of": f"digest{seed}"}}
+        )
+
+    assert not objected(tmp_path, "eval/kl", run(0), run(1))
+
+
+def test_a_start_is_an_opponent_for_its_own_model_alone(tmp_path: Path):
+    assert objected(tmp_path, "eval/win_rate", Finished(), Finished(config=OTHER_MODEL)) == {"the opponent"}
+
+
+def test_the_same_run_as_opponent_may_be_met_by_any_model(tmp_path: Path):
+    met = [answer(place, opponent="t0001-s0-12345678") for place in range(3)]
+    runs = (Finished(answers=met), Finished(answers=met, config=OTHER_MODEL))
+    assert not objected(tmp_path, "eval/win_rate", *runs)
+
+
+@pytest.mark.parametrize("metric", ["eval/length", "eval/kl_per_token", "eval/policy_accuracy_norm", "eval/entropy"])
+def test_what_is_told_per_token_depends_on_the_tokenizer(tmp_path: Path, metric: str):
+    assert "the tokenizer" in objected(tmp_path, metric, Finished(), Finished(config=OTHER_MODEL))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"evaluation__reward_model": "/rm"}, "who rates"), ({"evaluation__temperature": 0.7}, "how answers are sampled")],
+)
+def test_rewards_depend_on_who_rates_and_on_how_answers_are_sampled(tmp_path: Path, changes: dict[str, Any], word: str):
+    assert objected(tmp_path, "eval/reward", Finished(), Finished(config=changes)) == {word}
+
+
+@pytest.mark.parametrize("metric", ["eval/policy_accuracy", "eval/reward", "eval/of_my_own"])
+def test_other_held_out_data_are_another_exam(tmp_path: Path, metric: str):
+    assert objected(tmp_path, metric, Finished(), Finished(config={"data__seed": 1})) == {"the held-out data"}
+
+
+def test_more_training_data_are_the_same_exam(tmp_path: Path):
+    assert not objected(tmp_path, "eval/policy_accuracy", Finished(), Finished(config={"data__max_train_samples": 8}))
+
+
+def test_prompts_in_common_say_more_than_what_a_config_calls_the_data(tmp_path: Path):
+    def run(beta: float, first: int, seed: int) -> Finished:
+        answers = [answer(place) for place in range(first, first + 4)]
+        return Finished(beta=beta, metrics={"eval/reward": 0.0}, answers=answers, config={"data__seed": seed})
+
+    assert not objected(tmp_path / "a", "eval/reward", run(0.1, 0, 0), run(0.5, 2, 1))
+    assert objected(tmp_path / "b", "eval/reward", run(0.1, 0, 0), run(0.5, 9, 0)) == {"the held-out data"}
+
+
+def test_a_bucket_by_length_is_as_comparable_as_the_whole(tmp_path: Path):
+    found = objected(tmp_path, "eval/reward_accuracy.short", Finished(), Finished(config=LARGER))
+    assert found == {"the reference"}
+
+
+def test_a_refusal_names_what_to_use_instead():
+    told = refusal("train/loss", ["the method (dpo, ipo)"], ["eval/win_rate"])
+    assert told == (
+        "train/loss may not be compared here: it depends on the method (dpo, ipo); --metric eval/win_rate may, or give "
+        "--allow-incomparable"
+    )
+
+
+def test_a_refusal_without_anything_better_says_what_the_runs_lack():
+    told = refusal("eval/margin_nats", ["the reference (a, b)"], [])
+    assert "eval/policy_accuracy could be, but these runs lack it" in told
