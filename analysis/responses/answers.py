@@ -102,14 +102,14 @@ _COLUMNS = (
 
 
 def _table(frame: pd.DataFrame, row: int) -> _Table:
-    digests = _cell(frame, row, "prompt") or ()
+    digests = _cell(frame, row, "prompt")
     columns = {name: _cell(frame, row, name) for name in _COLUMNS}
     return {
         str(digest): {
             name: column[place] if column is not None and place < len(column) else None
             for name, column in columns.items()
         }
-        for place, digest in reversed(list(enumerate(digests)))  # the first answer to a prompt stays
+        for place, digest in reversed(list(enumerate(() if digests is None else digests)))  # the first answer to a prompt stays
     }
 
 
