@@ -109,7 +109,8 @@ def _table(frame: pd.DataFrame, row: int) -> _Table:
             name: column[place] if column is not None and place < len(column) else None
             for name, column in columns.items()
         }
-        for place, digest in reversed(list(enumerate(() if digests is None else digests)))  # the first answer to a prompt stays
+        # Of several answers to a prompt the first one stays.
+        for place, digest in reversed(list(enumerate(() if digests is None else digests)))
     }
 
 
