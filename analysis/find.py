@@ -28,6 +28,8 @@ def find_runs(root: Path, told: Told) -> list[Path]:
         return [root]
     if _is_study(root):
         return _of_study(root, told)
+    if lying := _lying(root):
+        return lying
     found = [run for study in _studies(root, _DEPTH) for run in _of_study(study, told)]
     if not found:
         raise NoRuns(f"{root} is not the folder of a study, nor holds any: there is no study.yaml")
@@ -60,9 +62,9 @@ def _of_study(root: Path, told: Told) -> list[Path]:
         return [folder.run(run_id) for run_id in record.runs]
     what = "study.yaml is damaged" if folder.yaml.exists() else "study.yaml is missing"
     told.add("study", f"{what}, and so all runs that lie there are read", str(root))
-    return _lying(root)
+    return _lying(root / "runs")
 
 
-def _lying(root: Path) -> list[Path]:
+def _lying(runs: Path) -> list[Path]:
     """Runs that no record lists; what is done once for several has a folder there too, and is no run."""
-    return sorted(path.parent for path in (root / "runs").glob("t*/spec.json"))
+    return sorted(path.parent for path in runs.glob("t*/spec.json"))

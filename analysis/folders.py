@@ -15,7 +15,7 @@ from analysis.errors import NoRuns
 from analysis.evaluation_files import read_parts, verdict
 from analysis.find import find_runs
 from analysis.frame import Row, is_part, make_frame
-from analysis.gather import Asked, Gathered, metrics
+from analysis.gather import Asked, Gathered, metrics, together
 from analysis.history import history_of_file
 from analysis.identity import identity
 from analysis.runs import Part, Runs
@@ -62,16 +62,15 @@ def gather_folder(root: Path, asked: Asked, told: Told) -> Gathered:
               if is_wanted]  # fmt: skip
     asked.progress.expect(len(wanted))
 
-    def whole(found: _Found) -> tuple[Row, str]:
+    def whole(found: _Found) -> tuple[Gathered, Told]:
         of_this = Told()
         cells, mark = _parts(found, asked, of_this)
-        told.merge(of_this)
         asked.progress.done()
-        return {**found.row, **cells}, "" if of_this or found.row["status"] == "running" else mark
+        settled = not of_this and found.row["status"] != "running"
+        return Gathered([{**found.row, **cells}], [mark if settled else ""]), of_this
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        both = list(threads.map(whole, wanted))
-    return Gathered([row for row, _ in both], [mark for _, mark in both])
+        return together(threads.map(whole, wanted), told)
 
 
 def _read(folder: RunFolder, told: Told) -> _Found | None:
@@ -79,14 +78,14 @@ def _read(folder: RunFolder, told: Told) -> _Found | None:
     name = folder.root.name
     try:
         spec = RunSpec.read(folder.root)
+        if spec.step is not None:
+            return None
         known = identity(spec.config, spec.params)
     except FileNotFoundError:
         told.add("run", "spec.json is missing or damaged: left out", name)
         return None
     except (KeyError, AttributeError, TypeError):
         told.add("run", "spec.json lacks a part of the config: left out", name)
-        return None
-    if spec.step is not None:
         return None
     result = RunResult.read(folder)
     if result is None and folder.result.exists():
@@ -103,7 +102,8 @@ def _read(folder: RunFolder, told: Told) -> _Found | None:
         "trial": spec.trial,
         **known,
         **ended,
-        "degenerate": None if said is None else said.degenerate,
+        # As of its end, unless it was evaluated again.
+        "degenerate": getattr(result, "degenerate", None) if said is None else said.degenerate,
         # A measure that could not be taken any more has no older value either.
         **metrics({name: value for name, value in {**last, **newer}.items() if value is not None}, name, told),
     }

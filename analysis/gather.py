@@ -1,7 +1,7 @@
 """What every reader of runs takes and gives: which runs are wanted, what is known of them already, and their rows."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -92,6 +92,17 @@ class Gathered:
             kept.rows.append(row)
             kept.marks.append(mark)
         return kept
+
+
+def together(each: Iterable[tuple[Gathered, Told]], told: Told) -> Gathered:
+    """What was gathered of each run, in one; what was told of it goes to `told`, in the order of the runs."""
+    gathered = Gathered()
+    for one, of_this in each:
+        gathered.rows += one.rows
+        gathered.marks += one.marks
+        gathered.missed += one.missed
+        told.merge(of_this)
+    return gathered
 
 
 def metrics(values: Mapping[str, object], run: str, told: Told) -> Row:

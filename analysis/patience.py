@@ -48,6 +48,7 @@ class Patience:
         self.say = say
         self._lock = threading.Lock()
         self._not_before = 0.0
+        self._over = threading.Event()
         self._gave_up = 0
 
     def ask(self, what: Callable[[], _T]) -> _T:
@@ -64,6 +65,10 @@ class Patience:
                 self._gave_up = 0
                 return answer
         raise AssertionError("the last attempt returns or raises")
+
+    def end(self) -> None:
+        """Nobody waits for an answer any more: who is still waiting is to give up."""
+        self._over.set()
 
     def _judge(self, error: Exception, attempt: int) -> None:
         """Return to try again, or raise."""
@@ -85,4 +90,5 @@ class Patience:
             raise GaveUp("the server failed too often")
         while (left_s := self._not_before - time.monotonic()) > 0:
             # Threads that wait for the same moment come back one after the other.
-            time.sleep(left_s + random.uniform(0, min(left_s, 0.2)))  # noqa: S311
+            if self._over.wait(left_s + random.uniform(0, min(left_s, 0.2))):  # noqa: S311
+                raise GaveUp("stopped")

@@ -18,7 +18,7 @@ from analysis.errors import NoRuns
 from analysis.evaluation_files import read_parts, verdict
 from analysis.foreign import Recognised, recognise, translate
 from analysis.frame import Row, is_part, number
-from analysis.gather import Asked, Gathered, metrics
+from analysis.gather import Asked, Gathered, metrics, together
 from analysis.history import history_of_rows
 from analysis.identity import as_text, identity
 from analysis.patience import GaveUp, Patience, Refused
@@ -85,15 +85,14 @@ def gather_wandb(
                   if is_wanted]  # fmt: skip
         asked.progress.expect(len(wanted))
 
-        def whole(found: _Found) -> Gathered:
+        def whole(found: _Found) -> tuple[Gathered, Told]:
             of_this = Told()
-            gathered = _whole(found, asked, server, of_this)
-            told.merge(of_this)
+            one = _whole(found, asked, server, of_this)
             asked.progress.done()
-            return gathered if not of_this else Gathered(gathered.rows, [""], gathered.missed)
+            return Gathered(one.rows, [""] if of_this else one.marks, one.missed), of_this
 
-        with ThreadPoolExecutor(_THREADS) as threads:
-            return sum(threads.map(whole, wanted), Gathered())
+        with ThreadPoolExecutor(_THREADS) as threads, server.waited_for():
+            return together(threads.map(whole, wanted), told)
 
 
 def _all(filters: Collection[Mapping[str, Any]]) -> Mapping[str, Any]:

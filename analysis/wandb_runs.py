@@ -48,6 +48,14 @@ class Server:
     def __exit__(self, *_error: object) -> None:
         self._closing.close()
 
+    @contextlib.contextmanager
+    def waited_for(self) -> Iterator[None]:
+        """While in here answers are waited for; whoever still waits at the end gives up."""
+        try:
+            yield
+        finally:
+            self._patience.end()
+
     def _begin(self) -> Any:
         import wandb
 

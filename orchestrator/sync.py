@@ -32,7 +32,7 @@ from trainers.wandb_key import has_key, host, without_key
 # The client takes seconds to start, and a server that is not there should not be asked for all of them.
 _BATCH, _AT_A_TIME = 25, 4
 # Where the folder is a run's, a study's, or one that holds studies.
-_RUNS = ("spec.json", "runs/*/spec.json", "*/runs/*/spec.json")
+_RUNS = ("spec.json", "t*/spec.json", "runs/t*/spec.json", "*/runs/t*/spec.json")
 _TRIES = "3"
 # What the client says of a log whose writer was killed: all that is there has been sent.
 _CUT = "ends with an incomplete record"

@@ -94,6 +94,10 @@ def test_the_folder_of_a_single_run_is_a_source(study: Path):
     assert list(runs.frame["status"]) == ["failed"]
 
 
+def test_the_folder_of_a_studys_runs_is_a_source(study: Path):
+    assert len(read_folders([study / "runs"])) == 4
+
+
 def test_a_run_that_is_given_twice_counts_once(study: Path):
     runs = read_folders([study, study, folders(study)[0].root])
     assert len(runs) == 4

@@ -94,6 +94,18 @@ def test_a_server_that_fails_too_often_is_asked_no_more():
     assert [len(server.asked) for server in servers] == [2, 2, 0, 0]
 
 
+def test_who_waits_gives_up_when_nobody_wants_the_answer_any_more():
+    patient = Patience(first_s=60)
+    with ThreadPoolExecutor(1) as threads:
+        server = Failing(1)
+        waiting = threads.submit(patient.ask, server)
+        while not server.asked:
+            time.sleep(0.001)
+        patient.end()
+        with pytest.raises(GaveUp, match="stopped"):
+            waiting.result()
+
+
 def test_a_key_that_the_client_quotes_is_not_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
