@@ -37,7 +37,7 @@ def test_figures_writes_the_formats_asked_for(study: Path, tmp_path: Path, capsy
     ("words", "message"),
     [
         (["report", "{study}", "--metric", "eval/wins"], "eval/wins: no completed run has this metric; there are"),
-        (["report", "{study}/runs"], "no study.yaml"),
+        (["report", "{study}/none"], "none"),
         (["report", "{study}", "-o", "{study}"], "is a folder: name a file in it"),
         (["figures", "{study}", "--format", "gif,png"], "no such format as gif; there are png, svg, pdf"),
         (["figures", "{study}", "--format", ""], "there are png, svg, pdf"),
