@@ -5,7 +5,6 @@ Besides `trainers` this module alone imports W&B, and only when it is asked some
 
 import contextlib
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from analysis.errors import AnalysisError, NoRuns
-from analysis.patience import Patience, Refused
+from analysis.patience import GaveUp, Patience, Refused
 from trainers.wandb_key import has_key, host
 
 # Seconds for one answer; the client tries twice within it.
@@ -31,18 +30,18 @@ class Server:
 
     def __init__(self, entity: str, patience: Patience) -> None:
         self.address, self._entity, self._patience = host(), entity, patience
+        self._name = urlsplit(self.address).netloc.rpartition("@")[2]
         self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> "Server":
-        name = urlsplit(self.address).netloc.rpartition("@")[2]
         if not has_key(self.address):
-            raise AnalysisError(f"no key for {name} (WANDB_BASE_URL): set WANDB_API_KEY, or use `wandb login`")
+            raise AnalysisError(f"no key for {self._name} (WANDB_BASE_URL): set WANDB_API_KEY, or use `wandb login`")
         self._closing.enter_context(_out_of_the_way())
         try:
             self._api = self._patience.ask(self._begin)
         except AnalysisError as error:
             self._closing.close()
-            raise AnalysisError(f"{name}: {error}") from None
+            raise AnalysisError(f"{self._name}: {error}") from None
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -67,7 +66,10 @@ class Server:
         return wandb.Api(timeout=_TIMEOUT_S, overrides={"entity": self._entity, "base_url": self.address})
 
     def runs(self, project: str, filters: Mapping[str, Any]) -> Iterator[Any]:
-        """The client's runs, oldest first, with config and summary. Raises NoRuns where there is no such project."""
+        """The client's runs, oldest first, with config and summary.
+
+        Raises NoRuns where there is no such project, AnalysisError where the server does not tell.
+        """
         pages = self._api.runs(f"{self._entity}/{project}", dict(filters), per_page=RUNS_A_PAGE, lazy=False)
         at = 0
         while True:
@@ -75,11 +77,13 @@ class Server:
                 run = self._patience.ask(lambda at=at: pages[at])  # type: ignore[misc]
             except IndexError:
                 return
-            except Refused as error:
+            except (GaveUp, Refused) as error:
                 if "Could not find project" in str(error):
                     said = "there is no such project, or the key may not read it"
                     raise NoRuns(f"wandb:{self._entity}/{project}: {said}") from None
-                raise
+                raise AnalysisError(
+                    f"{self._name} does not list the runs of {self._entity}/{project}: {error}"
+                ) from None
             yield run
             at += 1
 
@@ -87,10 +91,10 @@ class Server:
         """Every row that a run has logged. Raises GaveUp or Refused."""
         known = run.history_keys
         last = known.get("lastStep", -1) if isinstance(known, dict) else -1
-        lines = run.historyLineCount
-        if last < 0 or not lines:
+        if last < 0:
             return []
-        width = min(max(_ROWS_A_PAGE, _ROWS_A_PAGE * (last + 1) // lines), _STEPS_A_PAGE)
+        steps_a_row = (last + 1) // max(run.historyLineCount or 1, 1)
+        width = min(max(_ROWS_A_PAGE, _ROWS_A_PAGE * steps_a_row), _STEPS_A_PAGE)
         # What is still being written is not to be taken from the client's cache.
         return self._patience.ask(lambda: list(run.scan_history(page_size=width, use_cache=run.state != "running")))
 
@@ -108,7 +112,7 @@ class Server:
 
 @contextlib.contextmanager
 def _out_of_the_way() -> Iterator[None]:
-    """The client makes a folder for each run that it hears of: in a place of its own; and prints what it likes."""
+    """The client makes a folder for each run that it hears of: let it do so in a place of its own."""
     before = os.environ.get("WANDB_DIR")
     with tempfile.TemporaryDirectory(prefix="prefsweep-wandb-") as folder:
         os.environ["WANDB_DIR"] = folder
@@ -121,4 +125,3 @@ def _out_of_the_way() -> Iterator[None]:
                 del os.environ["WANDB_DIR"]
             else:
                 os.environ["WANDB_DIR"] = before
-            sys.stderr.flush()

@@ -122,6 +122,14 @@ def test_older_lines_come_from_parquet_files(study: Path, server: WandbServer, s
             run.exported = 0
 
 
+def test_a_history_of_few_steps_far_apart_takes_few_requests(server: WandbServer):
+    log_run("sparse", [{"step": step, "train/loss": 1.0} for step in (0, 5000, 50_000)], project="sparse")
+    forget(server)
+    row = read(["wandb:somebody/sparse"], ["history"]).frame.iloc[0]
+    assert list(row["history.step"]) == [0, 5000, 50_000]
+    assert asked(server)["HistoryPage"] <= 6
+
+
 def test_no_history_and_no_file_is_fetched_that_is_not_asked_for(study: Path, server: WandbServer):
     read([SOURCE])
     assert asked(server) == {"Runs": 1}
