@@ -206,6 +206,7 @@ def test_an_interrupt_after_the_result_leaves_it(tmp_path: Path) -> None:
     assert written_before_the_interrupt(tmp_path, interrupted).status == "completed"
 
 
+@pytest.mark.slow  # it is tried again for four seconds
 def test_a_result_that_cannot_be_written_undoes_nothing(tmp_path: Path) -> None:
     """What is put off may be the dropping of checkpoints, which the run then still needs."""
     spec = spec_in(tmp_path)
