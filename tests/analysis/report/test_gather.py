@@ -24,10 +24,7 @@ def test_runs_are_ranked_by_the_first_known_metric_from_best_to_worst(tmp_path: 
     ranking = content_of(tmp_path, runs).ranking
     assert ranking.metric == "eval/reward"
     assert [(row.rank, row.cell) for row in ranking.rows] == [(1, 0), (2, 1), (3, 2)]
-    assert (
-        ranking.verdict
-        == "beta=0.1 is best in dpo on tiny, but 0.3 and 0.5 cannot be told from it with 1 seed."
-    )
+    assert ranking.verdict == "beta=0.1 is best in dpo on tiny, but 0.3 and 0.5 cannot be told from it with 1 seed."
 
 
 def test_a_metric_that_is_better_when_low_is_ranked_from_low_to_high(tmp_path: Path):
