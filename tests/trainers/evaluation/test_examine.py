@@ -103,6 +103,14 @@ def test_all_weights_trained_are_beside_their_start(cache_dir: Path) -> None:
     assert moved.metrics["eval/kl"] > 0.01
 
 
+@pytest.mark.parametrize("peft", ["lora", "none"])
+def test_in_16_bits_an_unmoved_policy_is_where_it_was(cache_dir: Path, peft: str) -> None:
+    section = examined_config().peft.model_dump() if peft == "lora" else {"kind": "none"}
+    found = examined(cache_dir, 0.0, peft=section, training__precision="bf16", model__dtype="auto")
+    assert found.metrics["eval/kl"] == 0.0
+    assert found.metrics["eval/answers"] == 8
+
+
 def test_weights_in_4_bits(cache_dir: Path) -> None:
     config = {"quantization": {"kind": "nf4", "double_quant": True}, "model__path": str(world.policy(cache_dir))}
     still, moved = (examined(cache_dir, by, **config) for by in (0.0, 0.05))
