@@ -20,8 +20,18 @@ Columns = Mapping[str, Floats]
 
 
 def _positive(difference: Floats) -> Floats:
-    """1 above zero, a half at zero, as `trainers.evaluate.metrics` counts."""
+    """1 above zero, a half at zero, as `trainers.evaluation.pairs` counts."""
     return np.where(np.isnan(difference), np.nan, (np.sign(difference) + 1) / 2)
+
+
+def _ratio(parts: Floats, tokens: Floats) -> Floats:
+    """Values whose mean is sum(parts)/sum(tokens), and which differ as that ratio does by prompt (to first order)."""
+    known = ~(np.isnan(parts) | np.isnan(tokens))
+    if not tokens[known].sum() > 0:
+        return np.full(len(parts), np.nan)
+    ratio = parts[known].sum() / tokens[known].sum()
+    values: Floats = ratio + (parts - ratio * tokens) / tokens[known].mean()
+    return values
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,10 @@ _RECIPES: Mapping[str, _Recipe] = {
     "eval/reward": _Recipe("answers", ("reward",)),
     "eval/start_reward": _Recipe("answers", ("start_reward",)),
     "eval/kl": _Recipe("answers", ("kl",)),
+    "eval/kl_k1": _Recipe("answers", ("k1",)),
     "eval/kl_k3": _Recipe("answers", ("k3",)),
+    "eval/kl_per_token": _Recipe("answers", ("kl", "tokens"), _ratio),
+    "eval/entropy": _Recipe("answers", ("entropy", "tokens"), lambda mean, tokens: _ratio(mean * tokens, tokens)),
     "eval/length": _Recipe("answers", ("tokens",)),
     "eval/ended": _Recipe("answers", ("ended",)),
     "eval/repetition": _Recipe("answers", ("repetition",)),

@@ -24,9 +24,9 @@ _TELLING = ("method", "model")
 # What makes runs repetitions of one experiment.
 SEED = "seed"
 # Keys of a config that change nothing of what is measured, or follow from others.
-_IDLE = ("seed", "tracking.", "reference.of", "reference.run.of", "training.logging_steps", "training.save_",
+_IDLE = ("seed", "tracking.", "reference.of", "start.of", "training.logging_steps", "training.save_",
          "training.keep_checkpoints", "evaluation.every", "evaluation.batch_size", "evaluation.sampling_batch",
-         "evaluation.samples", "evaluation.degenerate",
+         "evaluation.samples", "evaluation.degenerate.",
          "model.name")  # fmt: skip
 # The same in other people's scripts, by the end of the key.
 _NAMES = ("output_dir", "run_name", "logging_dir", "data_seed", "hub_model_id", "report_to", "_wandb")

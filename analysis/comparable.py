@@ -29,7 +29,16 @@ _WORDS: Mapping[Dependence, str] = {
 }
 _RATERS = ("reward_model", "judge", "rater")
 _OPPONENTS = ("opponent", "against")
-_NO_SAMPLING = ("every", "batch_size", "samples", "sampling_batch", "degenerate", *_RATERS, *_OPPONENTS)
+_NO_SAMPLING = (
+    "every",
+    "samples_every",
+    "batch_size",
+    "samples",
+    "sampling_batch",
+    "degenerate",
+    *_RATERS,
+    *_OPPONENTS,
+)
 # Of data, what only training sees.
 _TRAINING = ("max_train_samples", "train_split", "draws")
 # References that are made of the policy's own start.
@@ -118,13 +127,20 @@ def _reference(run: Row) -> Hashable:
     """What log-ratios are taken to: without a reference of its own a method is measured beside its start."""
     label, method = str(run["reference"]), METHODS.get(str(run["method"]))
     if label in _OWN or (method is not None and not method.needs_reference):
-        return f"{_model(run)} before training"
+        return f"{_began(run)} before training"
     own = label.startswith(("run:", "adapter:")) or "self" in label
-    return f"{label} of {_model(run)}" if own else label
+    return f"{label} of {_began(run)}" if own else label
 
 
 def _model(run: Row) -> str:
     return str(_section(run, "model").get("path") or run["model"])
+
+
+def _began(run: Row) -> str:
+    """What training began with: a model, or what another run has made of it, whatever the seed."""
+    start = {key: value for key, value in _section(run, "start").items() if key != "of" and value is not None}
+    made = "" if start.get("kind", "base") == "base" else f" with start {json.dumps(start, sort_keys=True)}"
+    return f"{_model(run)}{made}"
 
 
 def _tokenizer(run: Row) -> Hashable:
@@ -138,7 +154,7 @@ def _opponent(run: Row) -> Hashable:
     if not names:
         section = _section(run, "evaluation")
         names = [str(section[key]) for key in _OPPONENTS if section.get(key)] or ["start"]
-    return ", ".join(f"{_model(run)} before training" if name == "start" else name for name in names)
+    return ", ".join(f"{_began(run)} before training" if name == "start" else name for name in names)
 
 
 def _rater(run: Row) -> Hashable:

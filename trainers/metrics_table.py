@@ -4,9 +4,12 @@
 a number that is only told beside a reference ranks nothing across references.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from trainers.metric_names import LENGTHS
 
 Direction = Literal["maximize", "minimize"]
 # What must be alike among runs whose numbers are set side by side. `method`: its loss; `strength`: its beta, tau or
@@ -35,6 +38,7 @@ class Metric:
 _ACCURACIES = ("eval/win_rate", "eval/reward", "eval/policy_accuracy")
 _OF_ANSWERS = ("eval/reward", "eval/policy_accuracy")
 _SHARE = (0.0, 1.0)
+_NOT_NEGATIVE = (0.0, math.inf)
 
 
 def _table(*metrics: Metric) -> Mapping[str, Metric]:
@@ -46,7 +50,7 @@ def _on(*depends: Dependence) -> frozenset[Dependence]:
 
 
 METRICS = _table(
-    # Held-out pairs: trainers.evaluate
+    # Held-out pairs: trainers.evaluation.pairs
     Metric("eval/policy_accuracy", "pairs whose chosen answer is more likely", "share", "maximize", bounds=_SHARE),
     Metric("eval/policy_accuracy_norm", "the same per token", "share", "maximize", _on("tokenizer"),
            ("eval/policy_accuracy",), _SHARE),
@@ -61,7 +65,7 @@ METRICS = _table(
     Metric("eval/pairs", "held-out pairs", "count", None),
     Metric("eval/rm_margin", "a reward model's margin", "its own", "maximize", _on("method", "strength"),
            ("eval/reward_accuracy",)),
-    # Answers to held-out prompts
+    # Answers to held-out prompts: trainers.evaluation.examine
     Metric("eval/win_rate", "answers that beat the opponent's", "share", "maximize",
            _on("opponent", "rater", "sampling"), _OF_ANSWERS, _SHARE),
     Metric("eval/win_rate_lc", "the same at equal length", "share", "maximize",
@@ -70,19 +74,22 @@ METRICS = _table(
            ("eval/policy_accuracy",)),
     Metric("eval/start_reward", "reward of the opponent's answers", "the rater's", None, _on("rater", "sampling")),
     Metric("eval/kl", "KL to the reference", "nats an answer", None, _on("reference", "sampling"), _OF_ANSWERS,
+           _NOT_NEGATIVE, frontier="minimize"),
+    Metric("eval/kl_k1", "KL to the reference, k1", "nats an answer", None, _on("reference", "sampling"), _OF_ANSWERS,
            frontier="minimize"),
     Metric("eval/kl_k3", "KL to the reference, k3", "nats an answer", None, _on("reference", "sampling"), _OF_ANSWERS,
-           frontier="minimize"),
+           _NOT_NEGATIVE, frontier="minimize"),
     Metric("eval/kl_per_token", "KL to the reference", "nats a token", None,
-           _on("reference", "sampling", "tokenizer"), _OF_ANSWERS, frontier="minimize"),
+           _on("reference", "sampling", "tokenizer"), _OF_ANSWERS, _NOT_NEGATIVE, frontier="minimize"),
     Metric("eval/entropy", "entropy of answers", "nats a token", None, _on("sampling", "tokenizer"), _OF_ANSWERS,
-           frontier="maximize"),
+           _NOT_NEGATIVE, frontier="maximize"),
     Metric("eval/repetition", "repetition in answers", "share", "minimize", _on("sampling", "tokenizer"), _OF_ANSWERS,
            _SHARE),
     Metric("eval/length", "length of answers", "tokens", None, _on("sampling", "tokenizer"), _OF_ANSWERS,
-           frontier="minimize"),
+           _NOT_NEGATIVE, frontier="minimize"),
     Metric("eval/ended", "answers that end by themselves", "share", "maximize", _on("sampling", "tokenizer"),
            _OF_ANSWERS, _SHARE),
+    Metric("eval/answers", "sampled answers", "count", None),
     Metric("eval/degenerate", "degenerate policies", "share", "minimize", bounds=_SHARE),
     Metric("eval/judge_cost_usd", "what the judge cost", "USD", "minimize"),
     # What TRL logs while it trains
@@ -102,11 +109,17 @@ FAMILIES = (
 )  # fmt: skip
 _LOSS = Metric("loss", "the method's own loss", "the method's own", "minimize", _on("method", "strength", "reference"),
                _ACCURACIES)  # fmt: skip
-_BUCKETS = (".short", ".medium", ".long")
+_BUCKETS = tuple(f".{length}" for length in LENGTHS)
+_ERROR = "_se"
 
 
 def known(name: str) -> Metric | None:
-    """The row of a metric, by length (`eval/reward_accuracy.short`) that of the whole; None where nothing says."""
+    """The row of a metric; by length (`eval/reward_accuracy.short`) that of the whole; None where nothing says.
+
+    A standard error (`eval/kl_se`) may be compared as what it is the error of.
+    """
+    if name.endswith(_ERROR) and (of := known(name.removesuffix(_ERROR))) is not None:
+        return replace(of, name=name, title=f"standard error of {of.title}", better=None, bounds=None, frontier=None)
     for bucket in _BUCKETS:
         name = name.removesuffix(bucket)
     if name in METRICS:

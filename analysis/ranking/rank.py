@@ -112,7 +112,11 @@ def rank_runs(runs: Runs, question: Question) -> Ranking:
     Raises BadQuestion for a key or metric that no run has, or a metric without a better side; Incomparable for one
     that means another thing in each cell, unless the question allows that.
     """
-    cells = sort_runs(runs, question.by, question.within)
+    return rank_cells(runs, sort_runs(runs, question.by, question.within), question)
+
+
+def rank_cells(runs: Runs, cells: Sorted, question: Question) -> Ranking:
+    """The same of runs that are sorted already; `by` and `within` are then those of `cells`."""
     metric, said = choose_metric(runs, cells, question.metric)
     direction = _direction(metric, question.direction)
     values = by_prompt(runs.frame, metric)
@@ -256,7 +260,10 @@ def _of_seeds(estimates: Sequence[Estimate], groups: Sequence[RankedGroup]) -> l
     if single:
         return [f"{single} of {len(estimates)} cells have one seed: their intervals leave out how far seeds spread"]
     if estimates and min(estimate.seeds for estimate in estimates) == 2:
-        return ["two seeds say little of how far seeds spread: only large differences can be told; see --pool-seeds"]
+        return [
+            "two seeds say little of how far seeds spread, so that intervals are wide: add some, or take them to spread "
+            "alike in all cells with --pool-seeds"
+        ]
     return []
 
 

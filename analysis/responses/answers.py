@@ -109,8 +109,9 @@ def _table(frame: pd.DataFrame, row: int) -> _Table:
             name: column[place] if column is not None and place < len(column) else None
             for name, column in columns.items()
         }
-        # Of several answers to a prompt the first one stays.
-        for place, digest in reversed(list(enumerate(() if digests is None else digests)))
+        for place, digest in reversed(
+            list(enumerate(digests if digests is not None else ()))
+        )  # the first answer to a prompt stays
     }
 
 

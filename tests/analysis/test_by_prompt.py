@@ -51,6 +51,15 @@ def test_measures_of_answers_are_their_columns(tmp_path: Path, metric: str):
     assert found.values[0] == pytest.approx([expected[metric]])
 
 
+def test_measures_a_token_are_ratios_of_sums(tmp_path: Path):
+    """KL 6 over 3 tokens and 2 over 5: 8/8 a token; entropy 2 over 3 tokens and 0.4 over 5: (6 + 2)/8."""
+    answers = [answer(0, kl=6.0, tokens=3, entropy=2.0), answer(1, kl=2.0, tokens=5, entropy=0.4)]
+    found = frame(tmp_path, Finished(answers=answers))
+    assert by_prompt(found, "eval/kl_per_token").values[0].mean() == pytest.approx(1.0)
+    assert by_prompt(found, "eval/kl_per_token").values[0] == pytest.approx([1 + 3 / 4, 1 - 3 / 4])
+    assert by_prompt(found, "eval/entropy").values[0].mean() == pytest.approx(1.0)
+
+
 def test_runs_are_aligned_by_prompt_whatever_their_order(tmp_path: Path):
     first = [answer(place, reward=float(place)) for place in (0, 1, 2)]
     second = [answer(place, reward=float(place)) for place in (3, 2, 0)]

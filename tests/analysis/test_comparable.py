@@ -56,6 +56,13 @@ def test_the_reference_self_is_another_one_for_another_model(tmp_path: Path):
     assert objected(tmp_path, "eval/kl", Finished(), Finished(config=OTHER_MODEL)) == {"the reference"}
 
 
+def test_a_policy_that_began_elsewhere_has_another_self_and_another_opponent(tmp_path: Path):
+    begun = Finished(config={"start": {"kind": "run", "run": {"method": "sft"}, "of": "digest"}})
+    assert objected(tmp_path / "a", "eval/kl", Finished(), begun) == {"the reference"}
+    assert objected(tmp_path / "b", "eval/win_rate", Finished(), begun) == {"the opponent"}
+    assert not objected(tmp_path / "c", "eval/reward", Finished(), begun)
+
+
 def test_another_run_as_reference_is_the_same_one_for_all_seeds(tmp_path: Path):
     def run(seed: int) -> Finished:
         return Finished(

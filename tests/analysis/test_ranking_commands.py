@@ -24,6 +24,23 @@ def test_rank_prints_a_table_and_its_verdict(study: str, capsys: pytest.CaptureF
     assert "over log-strength" in out
 
 
+def test_runs_that_were_pulled_into_a_file_have_the_same_ranking(
+    study: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["pull", study, "-o", str(tmp_path / "runs.parquet")]) == 0
+    capsys.readouterr()
+    said = []
+    for source in (study, str(tmp_path / "runs.parquet")):
+        assert main(["rank", source, "--pareto", "eval/kl", "--fit", "-f", "json"]) == 0
+        said.append(json.loads(capsys.readouterr().out)["groups"])
+    assert said[0] == said[1]
+
+
+def test_runs_can_be_left_out(study: str, capsys: pytest.CaptureFixture[str]):
+    assert main(["rank", study, "--filter", "beta=0.1,0.5", "-f", "csv"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
 def test_rank_writes_json_to_a_file(study: str, tmp_path: Path):
     assert main(["rank", study, "--metric", "eval/reward", "-f", "json", "-o", str(tmp_path / "a.json")]) == 0
     assert json.loads((tmp_path / "a.json").read_text())["metric"] == "eval/reward"

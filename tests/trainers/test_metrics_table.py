@@ -8,7 +8,14 @@ from trainers.metrics_table import METRICS, known
 
 @pytest.mark.parametrize("name", [*EVAL_METRICS, *SAMPLE_METRICS])
 def test_each_metric_that_is_measured_has_a_row(name: str):
-    assert name in METRICS
+    assert known(name) is not None
+
+
+def test_a_standard_error_is_no_better_for_being_large():
+    error = known("eval/win_rate_se")
+    assert error is not None
+    assert error.better is None
+    assert error.depends == METRICS["eval/win_rate"].depends
 
 
 def test_what_stands_in_for_a_metric_is_itself_in_the_table():

@@ -212,3 +212,13 @@ def test_prompts_that_a_run_lacks_are_left_out_and_told(tmp_path: Path):
     ranking = ranked(study)
     assert ranking.groups[0].cells[0].measured.prompts == 8
     assert any("up to 2 prompts of a cell are left out" in told for told in ranking.told)
+
+
+def test_no_interval_goes_beyond_what_a_metric_can_be(tmp_path: Path):
+    study = finished_study(
+        tmp_path,
+        [Finished("dpo", 0.1, seed, metrics={"eval/kl": kl}) for seed, kl in enumerate((0.1, 4.0))],
+    )
+    measured = ranked(study, Question(("beta",), metric="eval/kl", direction="minimize")).groups[0].cells[0].measured
+    assert measured.low == 0.0
+    assert measured.high > 4.0
