@@ -261,8 +261,8 @@ def _of_seeds(estimates: Sequence[Estimate], groups: Sequence[RankedGroup]) -> l
         return [f"{single} of {len(estimates)} cells have one seed: their intervals leave out how far seeds spread"]
     if estimates and min(estimate.seeds for estimate in estimates) == 2:
         return [
-            "two seeds say little of how far seeds spread, so that intervals are wide: add some, or take them to spread "
-            "alike in all cells with --pool-seeds"
+            "two seeds say little of how far seeds spread, so that intervals are wide: add some, or take them to "
+            "spread alike in all cells with --pool-seeds"
         ]
     return []
 
