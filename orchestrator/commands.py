@@ -29,7 +29,7 @@ from orchestrator.study_table import study_table
 from orchestrator.terminal import show, tell
 from orchestrator.wording import clock, count, one_line
 from sweeps.grid import GridSweeper
-from trainers.footprint import Machine
+from trainers.machine import Machine
 from trainers.spec import RunSpec
 
 

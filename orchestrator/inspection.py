@@ -5,18 +5,18 @@ six runs on pairs.jsonl -> Found(reports={"pairs.jsonl": DataReport(...)}), and 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from orchestrator.faults import Faults
+from orchestrator.faults import NO_TRIAL, Faults
 from orchestrator.forecast import Need, needs
 from orchestrator.planned import Planned, grouped
 from sweeps.types import Trial
-from trainers import limits, schedule, tracking
+from trainers import limits, schedule, tracking, workload
 from trainers.at_hand import missing
 from trainers.config import RunConfig
 from trainers.data import Report, advice, inspect
 from trainers.errors import InvalidInput
-from trainers.footprint import Machine, too_large
+from trainers.fitting import step_too_large, too_large
+from trainers.machine import Machine
 from trainers.methods import METHODS
 
 
@@ -37,7 +37,7 @@ class Found:
         return None if report is None else report.longest_tokens
 
 
-def look(planned: Sequence[Planned], cache_dir: Path, faults: Faults) -> Found:
+def look(planned: Sequence[Planned], faults: Faults) -> Found:
     """Look at the data and models that the runs ask for; what is wrong with them goes to `faults`."""
     reports: dict[str, Report | None] = {}
     by_run: dict[str, Report | None] = {}
@@ -55,25 +55,33 @@ def look(planned: Sequence[Planned], cache_dir: Path, faults: Faults) -> Found:
     for runs in grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
     for runs in grouped(planned, lambda c: (c.model, c.start, c.peft, c.reference, _rated_by(c))):
-        faults.add_all((run.trial for run in runs), runs[0].examined.beside(missing(runs[0].config, cache_dir)))
+        faults.add_all((run.trial for run in runs), runs[0].examined.beside(missing(runs[0].config)))
     return Found(reports, by_run)
 
 
 def too_large_for(
-    planned: Sequence[Planned], found: Found, machine_of: Callable[[Planned], Machine], trials: Sequence[Trial]
+    planned: Sequence[Planned],
+    found: Found,
+    machine_of: Callable[[Planned], Machine],
+    before: Mapping[str, bool],
+    trials: Sequence[Trial],
 ) -> Faults:
-    """The runs that do not fit, and what would."""
+    """The runs and steps that do not fit, and what would; `before` is as `reference_step.scored_before` tells."""
     unfit = Faults(trials)
     for runs in grouped(planned, _weighed):
-        longest = found.longest(runs[0])
-        unfit.add_all((run.trial for run in runs), too_large(runs[0].config, machine_of(runs[0]), longest))
+        first, told = runs[0], (runs[0].config, machine_of(runs[0]), found.longest(runs[0]))
+        unfit.add_all((run.trial for run in runs), too_large(*told, scored_before=first.fingerprint in before))
+        if first.fingerprint in before:
+            unfit.add(NO_TRIAL, step_too_large(*told))
     return unfit
 
 
-def memory(planned: Sequence[Planned], found: Found, machine_of: Callable[[Planned], Machine]) -> list[Need]:
-    """What the different runs take."""
+def memory(
+    planned: Sequence[Planned], found: Found, machine_of: Callable[[Planned], Machine], before: Mapping[str, bool]
+) -> list[Need]:
+    """What the different runs take, and the steps before them."""
     different = {run.fingerprint: run for run in planned}.values()
-    return needs((run.config, found.of(run), machine_of(run)) for run in different)
+    return needs((run.config, found.of(run), machine_of(run), before.get(run.fingerprint)) for run in different)
 
 
 def warnings(planned: Sequence[Planned], found: Found, trials: Sequence[Trial]) -> list[str]:
@@ -100,7 +108,8 @@ def advised(planned: Sequence[Planned], trials: Sequence[Trial]) -> list[str]:
 def _weighed(config: RunConfig) -> object:
     """All that a run's memory depends on."""
     parts = (config.method.name, config.model, config.start, config.reference, config.peft, config.quantization)
-    return (*parts, config.training, config.data, config.evaluation.batch_size)
+    sampled = (workload.drawing(config), workload.stages(config), workload.reward_model(config))
+    return (*parts, *sampled, config.training, config.data, config.evaluation)
 
 
 def _rated_by(config: RunConfig) -> str | None:

@@ -22,7 +22,7 @@ from orchestrator.launchers.choose import describe
 from orchestrator.overrides import Parsed
 from orchestrator.planned import Planned, planned_runs
 from orchestrator.published import published
-from orchestrator.reference_step import reference_steps
+from orchestrator.reference_step import reference_steps, scored_before
 from orchestrator.settings import StudySettings
 from orchestrator.store import BYTES_A_RUN, StudyFolder
 from orchestrator.study_name import cache_of, held_by_another, identity_of, name_of, no_room, root_of
@@ -32,7 +32,7 @@ from trainers import inputs
 from trainers.config import RUN_SECTIONS
 from trainers.data import Report
 from trainers.errors import NotAtHand
-from trainers.footprint import Machine
+from trainers.machine import Machine
 from trainers.spec import RunSpec
 
 
@@ -104,10 +104,11 @@ def make_plan(overrides: Sequence[str], *, sweep: bool, source: Source, machine:
         return cluster.machine(settings.launcher, run.resources, settings.gpu) or machine
 
     cache_dir = _place(lambda: cache_of(settings), faults)
-    found = inspection.look(planned, cache_dir, faults)
+    found = inspection.look(planned, faults)
     absent = faults.take(NotAtHand)
-    unfit = inspection.too_large_for(planned, found, machine_of, command.trials)
-    memory = inspection.memory(planned, found, machine_of)
+    before = scored_before({run.fingerprint: run.config for run in planned}, settings)
+    unfit = inspection.too_large_for(planned, found, machine_of, before, command.trials)
+    memory = inspection.memory(planned, found, machine_of, before)
     if not unfit.told():
         unfit.add(NO_TRIAL, _too_many_workers(settings, machine, memory))
     if fitting:

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from orchestrator import forecast, lineage
+from orchestrator.errors import BadCommand
 from orchestrator.exit_codes import COMPLETED, UNFIT
 from orchestrator.launchers import choose, cluster
 from orchestrator.plan import Plan
@@ -17,8 +18,9 @@ from orchestrator.table import NOT_THERE, in_common
 from orchestrator.terminal import tell
 from orchestrator.wording import count, one_line
 from trainers.config_check import check
-from trainers.footprint import Machine
+from trainers.machine import Machine
 from trainers.spec import RunSpec
+from trainers.units import gib
 
 
 def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
@@ -91,11 +93,17 @@ def _resources(plan: Plan) -> Iterator[str]:
         yield f"planned for gpu={plan.settings.gpu}"
     elif cluster.machine(plan.settings.launcher, {}) is None:
         gpus = count(len(machine.gpu_bytes), "GPU") if machine.gpu_bytes else "no GPU"
-        yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {machine.ram_bytes / 2**30:.0f} GiB of memory"
+        yield f"this machine: {count(machine.cores, 'core')}, {gpus}, {gib(machine.ram_bytes)} of memory"
     launcher = plan.settings.launcher
-    if not plan.unfit:
-        told = choose.describe(launcher, plan.machine, plan.runs, forecast.largest(plan.memory))
-        yield f"launcher {launcher.kind}: {told}"
+    fitting = forecast.fitting_needs(plan.memory)
+    if plan.memory and not fitting:
+        yield f"launcher {launcher.kind}: none of the runs fits"
+        return
+    try:
+        told = choose.describe(launcher, plan.machine, plan.runs, forecast.largest(fitting))
+    except BadCommand as error:  # not told before, where some runs do not fit at all
+        told = "; ".join(error.faults)
+    yield f"launcher {launcher.kind}: {told}{', of those that fit' if len(fitting) < len(plan.memory) else ''}"
 
 
 def _training(plan: Plan) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Bytes that a step of training, or of scoring, takes for a while: activations, logits, what is dequantised.
+"""Bytes that a step of training takes for a while: activations, logits, copies of weights, what is dequantised.
 
 What is kept for the backward pass is counted tensor by tensor, as transformers 5.23, peft 0.21 and torch 2.13 keep it;
 `tests/trainers/test_activations.py` holds the counts against what autograd keeps on small models. In the formulas, for
@@ -12,8 +12,6 @@ from trainers.parameters import Linear, Shape
 
 # TRL's head projects so many tokens to so many words at a time (trl 1.16, kernels/chunked_logprob.py).
 TILE_TOKENS, TILE_WORDS = 4096, 32768
-# Of `trainers.evaluation.scorer`: logits of a forward pass, and of a slice in fp32.
-SCORED_LOGITS, SLICE_LOGITS = 2**28, 2**24
 
 
 @dataclass(frozen=True)
@@ -45,27 +43,46 @@ class Step:
         return self.sequences * self.tokens
 
 
-def kept(shape: Shape, step: Step) -> int:
-    """Bytes that the layers keep for the backward pass, and what one layer takes besides while it is differentiated.
+def stored(shape: Shape, step: Step) -> int:
+    """Bytes that are left for the backward pass when the layers have been gone through.
 
-    With checkpointing each layer keeps its input alone, and one layer at a time is computed again.
+    With checkpointing each layer leaves its input alone.
     """
-    one = step.all_tokens * _layer_bytes_a_token(shape, step)
-    now = step.all_tokens * _passing_bytes_a_token(shape, step) + _passing_weight_bytes(shape, step)
+    one = shape.hidden * step.stream if step.checkpointing else _layer_bytes_a_token(shape, step)
     # The last norm's input, in fp32 and as it is.
-    ends = step.all_tokens * shape.hidden * (4 + step.stream)
+    ends = shape.hidden * (4 + step.stream)
+    return int(step.all_tokens * (shape.layers * one + ends))
+
+
+def passing(shape: Shape, step: Step) -> int:
+    """What the layer that is differentiated takes besides; with checkpointing its activations, computed again."""
+    a_token, more = _passing_bytes_a_token(shape, step), unpacked(shape, step)
     if step.checkpointing:
-        return int(step.all_tokens * shape.layers * shape.hidden * step.stream + one + now + ends)
-    return int(shape.layers * one + now + ends)
+        a_token += _layer_bytes_a_token(shape, step)
+        more += _layer_copies(shape, step)
+    return int(step.all_tokens * a_token + more)
 
 
-def copied_weights(shape: Shape, step: Step) -> int:
-    """Bytes of the weights' copies that autocast makes and keeps for the backward pass, where weights are trained."""
-    if not step.mixed or step.adapted:
+def copied_weights(shape: Shape, step: Step, *, head: bool) -> int:
+    """Bytes of the copies of trained weights that autocast makes, and keeps until a forward pass is over.
+
+    They stay for the backward pass, but with checkpointing, which makes them anew layer by layer. Without gradients
+    they are kept from one pass to the next. `head`: whether all logits are made, by a copy of the head, or tiles of
+    them by TRL's own.
+    """
+    cast = head and not step.adapted and step.mixed and step.stream > step.compute
+    return shape.layers * _layer_copies(shape, step) + (shape.vocab * shape.hidden * step.compute if cast else 0)
+
+
+def _layer_copies(shape: Shape, step: Step) -> int:
+    """Adapters are kept in fp32; of other weights those that are wider than the arithmetic."""
+    if not step.mixed:
         return 0
-    # Checkpointing drops them after each layer's second pass.
-    layers = 1 if step.checkpointing else shape.layers
-    return layers * shape.linear * step.compute
+    if step.adapted:
+        size = sum(step.rank * (one.inputs + one.outputs) for one in shape.linears if one.name in step.adapted)
+    else:
+        size = shape.linear if step.stream > step.compute else 0
+    return size * step.compute
 
 
 def tiled_logits(shape: Shape, scored: int, step: Step) -> int:
@@ -74,26 +91,18 @@ def tiled_logits(shape: Shape, scored: int, step: Step) -> int:
     `scored` tokens are those with a label; the whole batch is projected where there is no GPU.
     """
     tokens = scored if step.gpu else step.all_tokens
+    hidden = tokens * shape.hidden * (4 + 2 * step.compute)
+    # Where the head is trained, its gradient in fp32.
+    return tile(shape, scored, step) + int(hidden) + (0 if step.adapted else shape.vocab * shape.hidden * 4)
+
+
+def tile(shape: Shape, scored: int, step: Step) -> int:
+    """Of the same head on the way forward: a tile of logits, and a slice of the head in the dtype of the arithmetic."""
+    tokens = scored if step.gpu else step.all_tokens
     words = TILE_WORDS if step.gpu else min(TILE_WORDS, shape.vocab)
     # Without a GPU's kernel some seven tiles in fp32 stand beside it.
-    tile = min(tokens, TILE_TOKENS) * (TILE_WORDS * step.compute + (0 if step.gpu else words * 28))
-    hidden = tokens * shape.hidden * (4 + 2 * step.compute)
-    # A slice of the head in the dtype of the arithmetic; where the head is trained, its gradient in fp32.
-    head = words * shape.hidden * step.compute + (0 if step.adapted else shape.vocab * shape.hidden * 4)
-    return int(tile + hidden + head)
-
-
-def scoring(shape: Shape, step: Step) -> int:
-    """Of a forward pass of `trainers.evaluation.scorer` without gradients: one layer's activations, and its logits.
-
-    The scorer puts fewer sequences into a pass where their answers' logits would be too many; answers are taken for
-    half of the tokens.
-    """
-    tokens = max(step.tokens, min(step.all_tokens, 2 * SCORED_LOGITS // shape.vocab))
-    layer = tokens * (2 * shape.hidden + 3 * shape.inner) * max(step.compute, step.stream)
-    logits = min(tokens * shape.vocab, SCORED_LOGITS) * step.compute
-    slices = 3 * min(tokens * shape.vocab, SLICE_LOGITS) * 4
-    return int(layer + logits + slices + _passing_weight_bytes(shape, step))
+    one = min(tokens, TILE_TOKENS) * (TILE_WORDS * step.compute + (0 if step.gpu else words * 28))
+    return int(one + words * shape.hidden * step.compute)
 
 
 def _layer_bytes_a_token(shape: Shape, step: Step) -> float:
@@ -119,9 +128,9 @@ def _attention(shape: Shape, step: Step, queries: int, keys: int) -> float:
     # The softmax's sums, and the mask of one row, which is kept for each layer.
     if step.attention != "eager":
         return (2 * queries + read) * b + 4 * shape.heads + (step.tokens * b if padded else 0)
-    # All scores, in fp32 and as they are; the answers are kept by who reads them.
+    # All scores, in fp32 and, where that is another dtype, as they are; the answers are kept by who reads them.
     answers = 0 if step.adapted and step.mixed else queries
-    return (queries + 2 * queries + answers) * b + shape.heads * step.tokens * (4 + b)
+    return (queries + 2 * queries + answers) * b + shape.heads * step.tokens * (4 + (b if b < 4 else 0))
 
 
 def _inputs(shape: Shape, step: Step) -> float:
@@ -180,10 +189,14 @@ def _passing_bytes_a_token(shape: Shape, step: Step) -> float:
     return widest + 2 * 4 * shape.hidden + own
 
 
-def _passing_weight_bytes(shape: Shape, step: Step) -> float:
-    """One matrix out of 4 bits; for DoRA also a square matrix to the side of its input, and the sum of both weights."""
+def unpacked(shape: Shape, step: Step) -> float:
+    """One matrix as it is multiplied, where it is frozen and stored otherwise: in 4 bits, or wider than the arithmetic.
+
+    For DoRA also a square matrix to the side of its input, and the sum of both weights.
+    """
     largest = max(shape.linears, key=lambda linear: linear.size)
-    packed = largest.size * step.compute if step.quantised else 0
+    cast = step.mixed and bool(step.adapted) and step.stream > step.compute
+    packed = largest.size * step.compute if step.quantised or cast else 0
     if not step.dora:
         return packed
     widest = max((linear for linear in shape.linears if linear.name in step.adapted), key=lambda linear: linear.inputs)

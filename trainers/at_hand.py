@@ -15,8 +15,8 @@ from trainers.paths import local_path
 from trainers.spec import RunFolder
 
 
-def missing(config: RunConfig, cache_dir: Path) -> list[str]:  # noqa: ARG001
-    """Faults of what the run's model, start and reference are read from.
+def missing(config: RunConfig) -> list[str]:
+    """Faults of what the run's model, start and reference are read from, a sentence each.
 
     Asks the hub at most once a process about what is not here, for at most 5 s; HF_HUB_OFFLINE is respected.
     """

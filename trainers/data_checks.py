@@ -103,7 +103,7 @@ def _not_for_toys(config: RunConfig, data: Bandit | OnePair) -> list[str]:
     try:
         return list(data_toys.faults(data, toys.actions(config.model.path)))
     except InvalidInput:
-        return []  # check_model tells what is wrong with the model
+        return []  # trainers.at_hand tells what is wrong with the model
 
 
 def _refuse(faults: Sequence[str]) -> None:

@@ -1,207 +1,139 @@
-"""What training takes of memory, part by part, told from a run's config alone: no torch, no download.
+"""What a run takes of memory, phase by phase and part by part, told from its config alone: no torch, no download.
 
-A 7.24B model with peft=none in fp32 on a machine of 16 GB without GPU -> ["model=mistral7b needs about 121 GB to train
-(weights 29 GB, ...), but this machine has 16 GB of memory ..."]; the same with peft=qlora -> [].
+Mistral 7B with peft=none on a GPU -> Estimate whose peak is "the forward pass", of weights 27.0, gradients 27.0,
+optimiser 14.4, ... and what an allocator loses: parts of one moment, which add up. docs/models.md has how.
 """
 
-import json
-import re
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
-from trainers import activations, reference_kinds, start_kinds
+from trainers import activations, beside, holdings, passes, start_kinds, workload
 from trainers.activations import Step
-from trainers.at_hand import missing
-from trainers.config import NF4, LoRA, RunConfig
-from trainers.errors import InvalidInput
+from trainers.beside import Beside
+from trainers.config import LoRA, RunConfig
+from trainers.holdings import compute_bytes, quantised, shape_of, stream_bytes
 from trainers.machine import Machine
+from trainers.method_config import RSO, Backtranslation
 from trainers.methods import METHODS
-from trainers.parameters import Shape, config_at, shape, typical
-from trainers.reference_config import RunReference
+from trainers.parameters import Shape
 
-__all__ = ["Estimate", "Machine", "check_model", "estimate", "missing", "shape_of", "step_of", "too_large"]
+__all__ = ["Estimate", "Machine", "Phase", "estimate", "estimate_step", "step_of"]
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-# NF4 stores 4 bits a weight and a scale for each block of 64: 32 bits, or 8 where the scales are quantised in turn, in
-# blocks of 256.
-NF4_BYTES = 0.5 + 4 / 64
-NF4_DOUBLE_BYTES = 0.5 + 1 / 64 + 4 / (64 * 256)
 # The libraries' own code and buffers; on a GPU, what CUDA and cuBLAS take beside the allocator.
 BASE_BYTES = int(0.7e9)
-# What the allocator cannot use.
-MARGIN = 1.05
-# Bytes of an optimiser's state for one trained parameter that is held in 32 bits.
-STATES: dict[str, float] = {
-    "sgd": 0, "lomo": 0, "adagrad": 4, "rmsprop": 4, "rmsprop_bnb": 4, "rmsprop_bnb_32bit": 4, "lion_32bit": 4,
-    "paged_lion_32bit": 4, "schedule_free_sgd": 4, "paged_ademamix_32bit": 12, "ademamix": 12,
-}  # fmt: skip
-# Optimisers in 8 bits: numbers a parameter, a byte each, and a scale in 32 bits for each block of 256.
-NUMBERS_8BIT = {
-    "lion_8bit": 1,
-    "paged_lion_8bit": 1,
-    "rmsprop_bnb_8bit": 1,
-    "ademamix_8bit": 3,
-    "paged_ademamix_8bit": 3,
-}
-SCALE_8BIT = 4 / 256
-# bitsandbytes keeps the states of smaller tensors in 32 bits.
-SMALLEST_8BIT = 4096
-# torch's own optimisers go over all weights at once on a GPU, and make the update's denominator for all of them.
-FOREACH = {"adamw_torch", "rmsprop", "adagrad"}
-ADAM_BYTES = 8
+# What the allocator cannot use of what is given out.
+LOSS = 0.05
 
-Phase = Literal["the backward pass", "the optimiser's step", "scoring", "the reference"]
+Part = Literal[
+    "weights", "adapter", "copy", "gradients", "optimizer", "update", "cast", "activations", "logits", "cache",
+    "reward model", "reference", "other", "lost",
+]  # fmt: skip
+Name = Literal[
+    "the reference", "sampling", "rating", "the forward pass", "the backward pass", "the optimiser's step", "scoring",
+    "examining",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Bytes of all that lies in memory at the worst moment of a part of a run, by what it is.
+
+    `weights` of the base, `adapter` beside it, `copy` of what is trained (the start of a run that samples, a reference
+    that moves), `gradients` and `optimizer` of what is trained, `update` of the optimiser's step, `cast` for copies of
+    weights that mixed precision makes, `activations` of a micro-batch or a pass, `logits` with what becomes of them,
+    `cache` of keys and values, `reward model` and `reference` of models that are loaded, `other` of libraries and the
+    GPU's context, `lost` what the allocator cannot use.
+    """
+
+    name: Name
+    parts: tuple[tuple[Part, int], ...]
+
+    @property
+    def total(self) -> int:
+        """Of all parts."""
+        return sum(size for _, size in self.parts)
+
+    def of(self, part: Part) -> int:
+        """Bytes of one part."""
+        return dict(self.parts).get(part, 0)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Bytes that training takes, by part, and at its peak: not all parts are there at once.
-
-    `weights` of the base, `adapter` beside it, `gradients` and `optimizer` of what is trained, `activations` of one
-    micro-batch, with copies of weights that mixed precision makes, `logits` with what becomes of them, `reference` of a
-    model that is loaded to be scored, `overhead` of libraries and the GPU's context.
-    """
+    """What a run takes in each of its phases. `paged`: the optimiser's state may move to main memory."""
 
     parameters: float
     trained: float
-    weights: int
-    adapter: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
-    reference: int
-    overhead: int
-    # What the optimiser's step, and what scoring pairs without gradients takes for a while.
-    stepping: int
-    scoring: int
-    # Gradients stay while the next micro-batch goes through.
-    accumulates: bool
-    # The optimiser's state may move to main memory where the GPU is full.
+    phases: tuple[Phase, ...]
     paged: bool = False
-    # Of a reference that moves: its own copy of the weights that are trained.
-    moving: int = 0
-
-    @property
-    def phases(self) -> dict[Phase, int]:
-        """Bytes at the peak of each part of a run."""
-        held = self.overhead + self.weights + self.adapter + self.moving
-        passing = self.activations + self.logits
-        # Without accumulation gradients come as activations go.
-        backward = self.gradients + passing if self.accumulates else max(passing, self.gradients)
-        return {
-            "the backward pass": held + self.optimizer + backward,
-            "the optimiser's step": held + self.optimizer + self.gradients + self.stepping,
-            "scoring": held + self.optimizer + self.scoring,
-            # Before the optimiser has any state.
-            "the reference": held + self.reference + self.scoring,
-        }
-
-    @property
-    def total(self) -> int:
-        """Bytes at the run's peak."""
-        return max(self.phases.values())
 
     @property
     def peak(self) -> Phase:
-        """When that is."""
-        phases = self.phases
-        return max(phases, key=lambda phase: phases[phase])
+        """The phase that takes most, the first of those that take as much."""
+        return max(self.phases, key=lambda phase: phase.total)
 
-    def __str__(self) -> str:
-        parts = ("weights", "adapter", "gradients", "optimizer", "activations", "logits", "reference")
-        shown = ", ".join(f"{part} {gb(getattr(self, part))}" for part in parts if getattr(self, part) >= 0.05e9)
-        return f"{gb(self.total)} ({shown})" if shown else gb(self.total)
+    @property
+    def total(self) -> int:
+        """Bytes at the run's peak: what has to have room."""
+        return self.peak.total
+
+    def most(self, part: Part) -> int:
+        """Bytes of one part, in the phase that takes most of it."""
+        return max(phase.of(part) for phase in self.phases)
 
 
-def check_model(config: RunConfig, machine: Machine, cache_dir: Path) -> list[str]:
-    """Faults of the run's model on this machine, a sentence each: it cannot be had, or does not fit.
+def estimate(
+    config: RunConfig, machine: Machine | None = None, longest: int | None = None, *, scored_before: bool = False
+) -> Estimate | None:
+    """What the run takes on `machine` (this one), or None where the model's size is not known.
 
-    Asks the hub at most once a process about a model that is not here, for at most 5 s; HF_HUB_OFFLINE is respected.
+    `longest` is how many tokens the longest sequence of the data has, where that is known; else it is
+    training.max_length. `scored_before`: a step before the run has the reference score the data's pairs.
     """
-    return [*missing(config, cache_dir), *too_large(config, machine)]
-
-
-def too_large(config: RunConfig, machine: Machine, longest: int | None = None) -> list[str]:
-    """A sentence where the run does not fit, with what would. `longest` is as in `estimate`."""
-    needed = estimate(config, machine, longest)
-    if needed is None or fits(needed, machine):
-        return []
-    return [
-        f"model={config.model.name} needs about {needed} to train with {how(config)}, but {machine}: "
-        f"{_advice(config, machine, longest)}"
-    ]
-
-
-def fits(needed: Estimate, machine: Machine) -> bool:
-    """Whether a run that takes so much has room."""
-    return needed.total * MARGIN <= machine.training_bytes
-
-
-def estimate(config: RunConfig, machine: Machine | None = None, longest: int | None = None) -> Estimate | None:
-    """Bytes the run takes on `machine` (this one), or None where the model's size is not known.
-
-    `longest` is how many tokens the longest sequence has, where that is known; else it is training.max_length.
-    """
-    sizes = shape_of(config)
-    if sizes is None:
+    own = shape_of(config)
+    if own is None:
         return None
-    model, parameters = sizes
     gpu = bool((machine or Machine.here()).gpu_bytes)
-    step = step_of(config, model, gpu=gpu, longest=longest)
-    trained, each = _trained(config, model, parameters), _trained_bytes(config, gpu=gpu)
-    scored = Step(**{**vars(step), "sequences": 2 * config.evaluation.batch_size})
-    adapter = trained * each if isinstance(config.peft, LoRA) else 0
-    frozen = start_kinds.adapter_bytes(config)
-    # Of a run that is yet to come, it is taken to be like this one's; merged, it is gone before training begins.
-    adapter += (adapter if frozen is None else frozen) if isinstance(config.peft, LoRA) else 0
+    run = _Run.of(config, own, gpu=gpu, longest=longest)
     return Estimate(
-        parameters=parameters,
-        trained=trained,
-        weights=int(_weight_bytes(config, model, parameters, gpu=gpu)),
-        adapter=int(adapter),
-        gradients=int(trained * each),
-        optimizer=int(_optimizer_bytes(config, model, trained, each)),
-        activations=activations.kept(model, step) + activations.copied_weights(model, step),
-        logits=_tiled(model, step),
-        reference=_reference_bytes(config, model, parameters, gpu=gpu),
-        overhead=BASE_BYTES,
-        stepping=int(trained * each) if gpu and config.training.optimizer in FOREACH else 0,
-        scoring=activations.scoring(model, scored),
-        accumulates=config.training.gradient_accumulation > 1,
+        parameters=own[1],
+        trained=run.trained,
+        phases=tuple(_with_loss(phase) for phase in run.phases(scored_before=scored_before)),
         paged=config.training.optimizer.startswith("paged"),
-        moving=int(trained * each) if config.reference.kind == "moving" else 0,
     )
 
 
-def _tiled(model: Shape, step: Step) -> int:
-    # How much of a sequence is an answer is not known: all of it at most.
-    return activations.tiled_logits(model, step.all_tokens, step)
-
-
-def shape_of(config: RunConfig) -> tuple[Shape, float] | None:
-    """The sizes of the run's model and how many parameters it has; None where nothing is known of it.
-
-    Sizes are from the model's config.json where that is on this machine, else of a Llama of so many parameters.
-    """
-    return _sizes(config.model.path, config.model.revision, config.model.parameters_b)
+def estimate_step(config: RunConfig, machine: Machine | None = None, longest: int | None = None) -> Estimate | None:
+    """What a step takes that has the run's reference score pairs, without its policy; None as in `estimate`."""
+    own = shape_of(config)
+    if own is None:
+        return None
+    gpu = bool((machine or Machine.here()).gpu_bytes)
+    step = step_of(config, own[0], gpu=gpu, longest=longest)
+    scored = replace(step, sequences=2 * config.evaluation.batch_size)
+    libraries: Mapping[Part, int] = {"other": BASE_BYTES}
+    phases = [
+        _phase("the reference", libraries, {"reference": model.bytes}, _scoring(model, scored))
+        for model in beside.references(config, own, gpu=gpu, policy=False)
+    ]
+    return Estimate(own[1], 0, tuple(map(_with_loss, phases))) if phases else None
 
 
 def step_of(config: RunConfig, model: Shape, *, gpu: bool, longest: int | None = None) -> Step:
     """One micro-batch of the run: both answers of each pair in one pass, all as long as the longest."""
     training, peft = config.training, config.peft
-    both = 1 if METHODS[config.method.name].data_format == "demonstrations" else 2
-    stream, compute = _dtype_bytes(config, gpu=gpu), _compute_bytes(config, gpu=gpu)
+    stream, compute = stream_bytes(config, gpu=gpu), compute_bytes(config, gpu=gpu)
+    alone = METHODS[config.method.name].data_format == "demonstrations" or isinstance(config.method, Backtranslation)
+    tokens = min(training.max_length, longest or training.max_length)
     return Step(
-        sequences=both * training.batch_size,
-        tokens=min(training.max_length, longest or training.max_length),
+        sequences=(1 if alone else 2) * training.batch_size,
+        tokens=int(workload.own_tokens(config, tokens)),
         compute=compute or stream,
         stream=stream,
         gpu=gpu,
         attention=config.model.attention,
-        adapted=_adapted(peft, model) if isinstance(peft, LoRA) else frozenset(),
+        adapted=holdings.adapted(config, model),
         rank=peft.r if isinstance(peft, LoRA) else 0,
         dora=isinstance(peft, LoRA) and peft.use_dora,
         quantised=quantised(config),
@@ -210,170 +142,219 @@ def step_of(config: RunConfig, model: Shape, *, gpu: bool, longest: int | None =
     )
 
 
-def how(config: RunConfig) -> str:
-    """How the run trains its model: "LoRA r=16 over 4-bit weights"."""
-    bits = "over 4-bit weights" if quantised(config) else f"and model.dtype={config.model.dtype}"
-    return f"{adapters(config)} {bits}"
+@dataclass(frozen=True)
+class _Run:
+    """A run's model, what is held of it, and what goes through it."""
+
+    config: RunConfig
+    model: Shape
+    step: Step
+    trained: float
+    # What is there all the while.
+    held: Mapping[Part, int]
+    # Of what is trained: one copy of it, gradients, the optimiser's state, and what its step takes besides.
+    copy: int
+    optimizer: int
+    update: int
+    references: list[Beside]
+    rater: Beside | None
+    # What the trained policy is examined beside.
+    start: Beside | None
+    compared: list[Beside]
+
+    @classmethod
+    def of(cls, config: RunConfig, own: tuple[Shape, float], *, gpu: bool, longest: int | None) -> "_Run":
+        model, parameters = own
+        trained, each = holdings.trained(config, *own), holdings.trained_bytes(config, gpu=gpu)
+        frozen = start_kinds.adapter_bytes(config)
+        # Of a run that is yet to come, it is taken to be like this one's; merged, it is gone before training begins.
+        adapter = int(trained * each) + (int(trained * each) if frozen is None else frozen)
+        return cls(
+            config,
+            model,
+            step_of(config, model, gpu=gpu, longest=longest),
+            trained,
+            held={
+                "weights": int(holdings.weight_bytes(config, model, parameters, gpu=gpu)),
+                "adapter": adapter if isinstance(config.peft, LoRA) else 0,
+                "other": BASE_BYTES,
+            },
+            copy=int(trained * each),
+            optimizer=int(holdings.optimizer_bytes(config, model, trained, each)),
+            update=int(holdings.update_bytes(config, model, trained, each, gpu=gpu)),
+            references=beside.references(config, own, gpu=gpu),
+            rater=beside.rater(config, own, gpu=gpu),
+            start=beside.start(config, own, gpu=gpu),
+            compared=beside.compared(config, own, gpu=gpu),
+        )
+
+    def phases(self, *, scored_before: bool) -> Iterator[Phase]:
+        """In the order of the run's story, `trainers.train`."""
+        rates = METHODS[self.config.method.name].data_format == "comparisons"
+        if not rates and not scored_before:
+            yield from self._references({})
+        if self._samples:
+            yield from self._making()
+        yield from self._training()
+        evaluated = {**self._kept_in_training, "optimizer": self._optimizers(while_training=self._evaluates)}
+        if rates:
+            cache, passing = passes.rating(self.model, self._scored)
+            yield _phase("scoring", self.held, evaluated, {**self._cast, "cache": cache, "activations": passing})
+        else:
+            yield _phase("scoring", self.held, evaluated, self._scores)
+        if workload.asked_for(self.config):
+            yield from self._examining(evaluated)
+
+    @property
+    def _samples(self) -> bool:
+        return METHODS[self.config.method.name].data_format == "prompts"
+
+    @property
+    def _evaluates(self) -> bool:
+        evaluation = self.config.evaluation
+        return evaluation.every > 0 or (evaluation.samples_every > 0 and workload.asked_for(self.config) > 0)
+
+    @property
+    def _scored(self) -> Step:
+        return replace(self.step, sequences=2 * self.config.evaluation.batch_size)
+
+    @property
+    def _cast(self) -> dict[Part, int]:
+        """Of the policy's weights, where all words are scored."""
+        return {"cast": activations.copied_weights(self.model, self.step, head=True)}
+
+    @property
+    def _scores(self) -> Mapping[Part, int]:
+        return {**self._cast, "activations": passes.scoring(self.model, self._scored)}
+
+    def _optimizers(self, *, while_training: bool) -> int:
+        """The state of a stage's optimiser lies there until the next one's trainer has come and gone."""
+        return self.optimizer * (2 if while_training and workload.stages(self.config) > 1 else 1)
+
+    @property
+    def _kept_in_training(self) -> dict[Part, int]:
+        copies = self._samples + (self.config.reference.kind == "moving")
+        # Those that rate in rounds are there from the first to the last.
+        rounds = self.rater is not None and not isinstance(self.config.method, RSO | Backtranslation)
+        return {"copy": copies * self.copy, "reward model": self.rater.bytes if rounds and self.rater else 0}
+
+    def _references(self, besides: Mapping[Part, int]) -> Iterator[Phase]:
+        """The policy without its adapter, or as it was, or other models one by one."""
+        if not self.references:
+            yield _phase("the reference", self.held, besides, self._scores)
+        for model in self.references:
+            parts: Mapping[Part, int] = {"reference": model.bytes}
+            yield _phase("the reference", self.held, besides, parts, _scoring(model, self._scored))
+
+    def _making(self) -> Iterator[Phase]:
+        """Answers are sampled, rated and scored; from the second round on beside what the one before has left."""
+        drawn = workload.drawing(self.config)
+        assert drawn is not None
+        left: dict[Part, int] = {
+            "copy": self.copy,
+            "optimizer": self.optimizer if workload.stages(self.config) > 1 else 0,
+        }
+        writes = isinstance(self.config.method, Backtranslation)
+        rated: dict[Part, int] = {"reward model": self.rater.bytes if self.rater else 0}
+        step = replace(self.step, sequences=drawn.largest)
+        if writes:  # prompts, to texts of the data
+            most = self.config.training.max_length
+            step = replace(step, tokens=min(most, step.tokens + drawn.new_tokens))
+        cache, passing = passes.sampling(self.model, step, _prompt(step, drawn.new_tokens))
+        # Its reward model comes after the sampling, and goes before anything else.
+        sampled: Mapping[Part, int] = {**self._cast, "cache": cache, "activations": passing}
+        yield _phase("sampling", self.held, left, {} if writes else rated, sampled)
+        if self.rater is not None:
+            # Without autocast or an adapter to train.
+            batch = replace(
+                step, sequences=drawn.batch if writes else drawn.largest, compute=step.stream, mixed=False,
+                attention="sdpa", adapted=frozenset(), rank=0, dora=False, quantised=self.rater.quantised,
+            )  # fmt: skip
+            cache, passing = passes.rating(self.rater.shape, batch)
+            yield _phase("rating", self.held, left, rated, {"cache": cache, "activations": passing})
+        if not writes:
+            yield from self._references({**left, **rated})
+
+    def _training(self) -> Iterator[Phase]:
+        kept = {**self._kept_in_training, "optimizer": self._optimizers(while_training=True)}
+        activations_left = activations.stored(self.model, self.step)
+        passing = activations.passing(self.model, self.step)
+        tokens = self.step.all_tokens
+        # How much of a sequence is an answer is not known: all of it at most. A reward model has no words to tell.
+        rates = METHODS[self.config.method.name].data_format == "comparisons"
+        head = 0 if rates else activations.tiled_logits(self.model, tokens, self.step)
+        accumulates: dict[Part, int] = (
+            {"gradients": self.copy} if self.config.training.gradient_accumulation > 1 else {}
+        )
+        cast: dict[Part, int] = {"cast": activations.copied_weights(self.model, self.step, head=False)}
+        if self.step.checkpointing:
+            forward: dict[Part, int] = {
+                "activations": activations_left,
+                "logits": 0 if rates else activations.tile(self.model, tokens, self.step),
+            }
+            yield _phase("the forward pass", self.held, kept, cast, accumulates, forward)
+            cast = {}
+        # The head comes first and is over when the layers' turn has come; gradients come as activations go.
+        at_head: dict[Part, int] = {"activations": activations_left, "logits": head}
+        in_layers: dict[Part, int] = {
+            "gradients": 0 if self.step.adapted or rates else 4 * self.model.vocab * self.model.hidden,
+            "activations": activations_left + passing,
+        }
+        backward = max(at_head, in_layers, key=lambda parts: sum(parts.values()))
+        yield _phase("the backward pass", self.held, kept, cast, backward, accumulates)
+        yield _phase("the optimiser's step", self.held, kept, {"gradients": self.copy, "update": self.update})
+
+    def _examining(self, kept: Mapping[Part, int]) -> Iterator[Phase]:
+        """Of `trainers.evaluation`: the policy answers, then what it started from, and all answers are compared."""
+        how = workload.examining(self.config, workload.asked_for(self.config))
+        tokens = min(self.config.training.max_length, self.step.tokens + how.new_tokens)
+        drawn = replace(self.step, sequences=how.largest, tokens=tokens)
+        prompt = _prompt(drawn, how.new_tokens)
+        cache, passing = passes.sampling(self.model, drawn, prompt)
+        yield _phase("examining", self.held, kept, self._cast, {"cache": cache, "activations": passing})
+        if self.start is not None:
+            own = _alone(self.start, drawn)
+            cache, passing = passes.sampling(self.start.shape, own, prompt)
+            loaded: Mapping[Part, int] = {"reference": self.start.bytes, "cast": _cast(self.start, own)}
+            yield _phase("examining", self.held, kept, loaded, {"cache": cache, "activations": passing})
+        # One model after the other, each of which forgets its copies; a policy without its adapter is asked twice.
+        passed = replace(self._scored, tokens=tokens)
+        models = 1 + max(1, len(self.compared))
+        others = [(other, _alone(other, passed)) for other in self.compared]
+        each = [(self._cast["cast"], passes.comparing(self.model, passed, models))]
+        each += [(_cast(other, step), passes.comparing(other.shape, step, models)) for other, step in others]
+        cast, most = max(each, key=sum)
+        loaded = {"reference": sum(other.bytes for other in self.compared), "cast": cast}
+        yield _phase("examining", self.held, kept, loaded, {"activations": most})
 
 
-def adapters(config: RunConfig) -> str:
-    """ "LoRA r=16", "DoRA r=8", or full fine-tuning."""
-    peft = config.peft
-    if not isinstance(peft, LoRA):
-        return "full fine-tuning (peft=none)"
-    return f"{'DoRA' if peft.use_dora else 'rsLoRA' if peft.use_rslora else 'LoRA'} r={peft.r}"
+def _prompt(step: Step, new_tokens: int) -> int:
+    """As long as leaves room for the answer; how much of a text is its prompt is not known."""
+    return max(step.tokens - new_tokens, step.tokens // 2 if step.tokens <= new_tokens else 0)
 
 
-def quantised(config: RunConfig) -> bool:
-    """Whether the base is in 4 bits."""
-    return config.quantization.kind == "nf4" or config.model.prequantized
+def _alone(model: Beside, step: Step) -> Step:
+    """The step of a model that is loaded for it, without an adapter to train."""
+    return replace(step, adapted=frozenset(), rank=0, dora=False, quantised=model.quantised)
 
 
-def gb(size: float) -> str:
-    """Bytes for people: 7200000000 -> "7.2 GB"."""
-    return f"{size / 1e9:.0f} GB" if size >= 10e9 else f"{size / 1e9:.1f} GB"
+def _cast(model: Beside, step: Step) -> int:
+    return 0 if model.quantised else activations.copied_weights(model.shape, step, head=True)
 
 
-def _advice(config: RunConfig, machine: Machine, longest: int | None) -> str:
-    """What would fit, the least change first."""
-    smaller = config.training.model_copy(update={"batch_size": 1, "gradient_checkpointing": True})
-    changes = {
-        "training.gradient_checkpointing=true": config.model_copy(
-            update={"training": config.training.model_copy(update={"gradient_checkpointing": True})}
-        ),
-        "training.batch_size=1 training.gradient_checkpointing=true": config.model_copy(update={"training": smaller}),
-        "peft=lora": _lora(config),
-        "peft=qlora": _qlora(config),
-        "peft=qlora training.batch_size=1 training.gradient_checkpointing=true": _qlora(config).model_copy(
-            update={"training": smaller}
-        ),
-    }
-    for change, changed in changes.items():
-        needed = estimate(changed, machine, longest)
-        if changed != config and needed is not None and fits(needed, machine):
-            return f"{change} would fit, with about {gb(needed.total)}"
-    return "use a smaller model, a shorter training.max_length, or a machine with more memory"
+def _scoring(model: Beside, scored: Step) -> dict[Part, int]:
+    """What a model that is loaded for it takes to score, without an adapter to train."""
+    step = _alone(model, scored)
+    return {"cast": _cast(model, step), "activations": passes.scoring(model.shape, step)}
 
 
-def _lora(config: RunConfig) -> RunConfig:
-    peft = LoRA(kind="lora", r=16, alpha=16, dropout=0.0, target_modules="all-linear")
-    return config if isinstance(config.peft, LoRA) else config.model_copy(update={"peft": peft})
+def _phase(name: Name, *parts: Mapping[Part, int]) -> Phase:
+    """Of what is in all mappings together, of which a later one goes before; what takes nothing is left out."""
+    together: dict[Part, int] = {}
+    for some in parts:
+        together |= some
+    return Phase(name, tuple((part, together[part]) for part in get_args(Part) if together.get(part)))
 
 
-def _qlora(config: RunConfig) -> RunConfig:
-    if quantised(config):
-        return config
-    return _lora(config).model_copy(update={"quantization": NF4(kind="nf4", double_quant=True)})
-
-
-def _sizes(path: str, revision: str | None, billions: float | None) -> tuple[Shape, float] | None:
-    known = config_at(path, revision)
-    found = None if known is None else _cached_shape(json.dumps(known, sort_keys=True))
-    if found is not None:
-        return found, found.parameters if billions is None else billions * 1e9
-    return None if billions is None else (typical(billions * 1e9), billions * 1e9)
-
-
-@lru_cache(maxsize=64)
-def _cached_shape(known: str) -> Shape | None:
-    try:
-        return shape(json.loads(known))
-    except ValueError:
-        return None
-
-
-def _dtype_bytes(config: RunConfig, *, gpu: bool) -> int:
-    """Of a weight that is not quantised; auto follows the precision under an adapter, and is fp32 for trained ones."""
-    if config.model.dtype != "auto":
-        return BYTES[config.model.dtype]
-    return (_compute_bytes(config, gpu=gpu) or 4) if isinstance(config.peft, LoRA) else 4
-
-
-def _compute_bytes(config: RunConfig, *, gpu: bool) -> int | None:
-    """Of what autocast multiplies in, None where there is none and matrices are multiplied as they are."""
-    asked = config.training.precision
-    return 2 if asked in ("bf16", "fp16") or (asked == "auto" and gpu) else None
-
-
-def _weight_bytes(config: RunConfig, model: Shape, parameters: float, *, gpu: bool) -> float:
-    """Embeddings, head and norms are never quantised."""
-    full = _dtype_bytes(config, gpu=gpu)
-    if not quantised(config):
-        return parameters * full
-    double = config.quantization.kind != "nf4" or config.quantization.double_quant
-    packed = NF4_DOUBLE_BYTES if double else NF4_BYTES
-    share = model.layers * model.linear / model.parameters
-    return parameters * (share * packed + (1 - share) * full)
-
-
-def _adapted(peft: LoRA, model: Shape) -> frozenset[str]:
-    """The linear layers of a layer that get an adapter, as peft finds them by `target_modules`."""
-    names = [linear.name for linear in model.linears]
-    if peft.target_modules == "all-linear":
-        return frozenset(names)
-    if isinstance(peft.target_modules, str):
-        try:
-            pattern = re.compile(peft.target_modules)
-        except re.error:  # peft will tell
-            return frozenset(names)
-        # What stands before the name differs between kinds of model.
-        inside = ("model.layers.0.self_attn", "model.layers.0.mlp", "model.decoder.layers.0.self_attn")
-        return frozenset(n for n in names if any(pattern.fullmatch(f"{part}.{n}") for part in inside))
-    return frozenset(n for n in names if any(n == end or end.endswith(f".{n}") for end in peft.target_modules))
-
-
-def _trained(config: RunConfig, model: Shape, parameters: float) -> float:
-    """Parameters that are trained: of an adapter two matrices, and with DoRA a length for each output."""
-    return float(sum(_tensors(config, model))) if isinstance(config.peft, LoRA) else parameters
-
-
-def _tensors(config: RunConfig, model: Shape) -> list[int]:
-    """The sizes of an adapter's tensors, in all layers."""
-    assert isinstance(config.peft, LoRA)
-    found = []
-    for linear in model.linears:
-        if linear.name in _adapted(config.peft, model):
-            found += [config.peft.r * linear.inputs, config.peft.r * linear.outputs]
-            found += [linear.outputs] if config.peft.use_dora else []
-    return found * model.layers
-
-
-def _trained_bytes(config: RunConfig, *, gpu: bool) -> int:
-    """Of a trained weight and of its gradient; an adapter is kept in fp32."""
-    return 4 if isinstance(config.peft, LoRA) else _dtype_bytes(config, gpu=gpu)
-
-
-def _optimizer_bytes(config: RunConfig, model: Shape, trained: float, each: int) -> float:
-    """Of the optimiser's state: for torch's own in the weights' dtype, for bitsandbytes' in 32 or in 8 bits."""
-    name = config.training.optimizer
-    if name == "adafactor":
-        # A number for each row and each column.
-        return 4 * model.layers * sum(linear.inputs + linear.outputs for linear in model.linears) * trained / (
-            model.layers * model.linear
-        ) if not isinstance(config.peft, LoRA) else 4 * trained / config.peft.r  # fmt: skip
-    if not name.endswith("8bit"):
-        return trained * STATES.get(name, ADAM_BYTES) * (1 if name.endswith("32bit") else each / 4)
-    numbers = NUMBERS_8BIT.get(name, 2)
-    if not isinstance(config.peft, LoRA):
-        # transformers keeps the states of embeddings in 32 bits.
-        embedding = trained * model.embedding / model.parameters
-        return numbers * ((trained - embedding) * (1 + SCALE_8BIT) + 4 * embedding)
-    tensors = _tensors(config, model)
-    small = sum(size for size in tensors if size < SMALLEST_8BIT)
-    return numbers * (4 * small + (sum(tensors) - small) * (1 + SCALE_8BIT))
-
-
-def _reference_bytes(config: RunConfig, model: Shape, parameters: float, *, gpu: bool) -> int:
-    """Of the largest other model; the starting policy is scored before training, or is the policy without adapters."""
-    if isinstance(config.reference, RunReference) and config.reference.of != getattr(config.start, "of", None):
-        return int(_weight_bytes(config, model, parameters, gpu=gpu))
-    try:
-        others = [part for part in reference_kinds.parts(config) if not reference_kinds.serves(config, part)]
-    except InvalidInput:  # told by `missing`
-        return 0
-    return max((_part_bytes(config, part, model, parameters, gpu=gpu) for part in others), default=0)
-
-
-def _part_bytes(config: RunConfig, part: reference_kinds.Part, model: Shape, parameters: float, *, gpu: bool) -> int:
-    other, size = (None if part.own else _sizes(part.path, part.revision, None)) or (model, parameters)
-    return int(_weight_bytes(reference_kinds.as_loaded(config, part), other, size, gpu=gpu))
+def _with_loss(phase: Phase) -> Phase:
+    return replace(phase, parts=(*phase.parts, ("lost", int(phase.total * LOSS))))

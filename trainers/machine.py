@@ -17,9 +17,9 @@ from pathlib import Path
 import psutil
 
 from trainers.gpus import GPUS, GPUName, named
+from trainers.units import MIB, gib
 
 CGROUP = Path("/sys/fs/cgroup")
-MIB = 1024**2
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class Machine:
         if self.gpu_bytes:
             shared = f" for launcher.runs_per_gpu={self.runs_per_gpu}" if self.runs_per_gpu > 1 else ""
             here = "here" if self.name == "this machine" else f"of {self.name}"
-            told = f"GPU {here} has {min(self.gpu_bytes) / 1e9:.0f} GB{shared}"
+            told = f"GPU {here} has {gib(min(self.gpu_bytes))}{shared}"
             several = len(set(self.gpu_bytes)) > 1
             return f"the smallest {told} (CUDA_VISIBLE_DEVICES hides it)" if several else f"a {told}"
-        return f"{self.name} has {self.ram_bytes / 1e9:.{0 if self.ram_bytes > 10e9 else 1}f} GB of memory and no GPU"
+        return f"{self.name} has {gib(self.ram_bytes)} of memory and no GPU"
 
 
 @functools.lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainers import hub
+from trainers.known_models import CONFIGS
 from trainers.paths import local_path
 from trainers.world_build import EOS_ID, RECIPE
 
@@ -48,8 +49,11 @@ class Shape:
     relu: bool
     # Weights and biases of embeddings, head, norms and whatever else is no linear layer's weight.
     rest: int
-    # Of these, the words' embedding.
+    # Of these, the words' embedding, and a head of its own, which a classifier lacks.
     embedding: int
+    head_weights: int = 0
+    # Positions are told by turning queries and keys, not by an embedding of their own.
+    turned: bool = True
 
     @property
     def parameters(self) -> int:
@@ -165,13 +169,16 @@ def typical(parameters: float) -> Shape:
 
 
 def config_at(path: str, revision: str | None) -> Mapping[str, Any] | None:
-    """The config.json of the model at `path`, a folder or hub id, where that is on this machine without a download."""
+    """The config.json of the model at `path`, a folder or hub id, where that is known without a download.
+
+    It is on this machine, or the model is one of the presets'.
+    """
     if path.startswith("builtin:"):
         return _BUILT_IN if path == "builtin:tiny" else None
     file = local_path(path) / "config.json"
     try:
         found = file if file.is_file() else hub.cached_file(path, revision, "config.json")
-        known = None if found is None else json.loads(found.read_bytes())
+        known = CONFIGS.get(path) if found is None else json.loads(found.read_bytes())
     except (OSError, ValueError):
         return None
     return known if isinstance(known, dict) else None
@@ -208,7 +215,9 @@ def _shape(config: Mapping[str, Any], kind: _Kind) -> Shape:
         layer_norm=kind.norm_bias,
         relu=config.get("activation_function", "relu" if config["model_type"] == "opt" else None) == "relu",
         rest=layers * in_layer + final + _embeddings(config, kind, hidden, tied=tied),
-        embedding=_size(config, "vocab_size") * _size(config, "word_embed_proj_dim", "hidden_size", "n_embd"),
+        embedding=_words(config),
+        head_weights=0 if tied else _words(config),
+        turned=kind.positions is None,
     )  # fmt: skip
 
 
@@ -226,12 +235,20 @@ def _linears(kind: _Kind, hidden: int, queries: int, keys: int, inner: int) -> t
 
 
 def _embeddings(config: Mapping[str, Any], kind: _Kind, hidden: int, *, tied: bool) -> int:
-    vocab = _size(config, "vocab_size")
-    width = _size(config, "word_embed_proj_dim", "hidden_size", "n_embd")
+    vocab, width = _size(config, "vocab_size"), _width(config)
     known = _size(config, "max_position_embeddings", "n_positions") if kind.positions is not None else 0
     positions = (known + (kind.positions or 0)) * hidden
     projections = 2 * width * hidden if width != hidden else 0
-    return vocab * width * (1 if tied else 2) + positions + projections + (vocab if kind.head_bias else 0)
+    return _words(config) * (1 if tied else 2) + positions + projections + (vocab if kind.head_bias else 0)
+
+
+def _words(config: Mapping[str, Any]) -> int:
+    """Weights of a table with a row for each word."""
+    return _size(config, "vocab_size") * _width(config)
+
+
+def _width(config: Mapping[str, Any]) -> int:
+    return _size(config, "word_embed_proj_dim", "hidden_size", "n_embd")
 
 
 def _size(config: Mapping[str, Any], *names: str) -> int:

@@ -9,8 +9,9 @@ from orchestrator.launchers.inline import InlineLauncher
 from orchestrator.launchers.local import LocalLauncher
 from orchestrator.launchers.machine import slots
 from orchestrator.settings import InlineSettings, LauncherSettings, LocalSettings, SlurmSettings
+from orchestrator.wording import count
 from orchestrator.worker import TRAIN
-from trainers.footprint import Machine
+from trainers.machine import Machine
 from trainers.spec import RunResult, RunSpec
 
 
@@ -58,8 +59,8 @@ def describe(
 
         return describe_slurm(settings, specs)
     workers, threads = _slots(settings, machine, run_bytes)
-    where = f"on {len(machine.gpu_ids)} GPUs" if machine.gpu_ids else "on the CPU"
-    return f"{workers} runs at a time {where}, {threads} threads each"
+    where = f"on {count(len(machine.gpu_ids), 'GPU')}" if machine.gpu_ids else "on the CPU"
+    return f"{count(workers, 'run')} at a time {where}, {count(threads, 'thread')} each"
 
 
 def _slots(settings: LocalSettings, machine: Machine, run_bytes: int | None) -> tuple[int, int]:

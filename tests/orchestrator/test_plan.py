@@ -17,7 +17,7 @@ from orchestrator.shortcuts import STRENGTHS
 from orchestrator.store import StudyFolder, StudyRecord
 from tests.fakes.answers import section
 from trainers.config_check import check
-from trainers.footprint import Machine
+from trainers.machine import Machine
 
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)
 
@@ -194,7 +194,7 @@ def test_faults_of_every_kind_are_told_together(tmp_path: Path):
         "quantization=none",
         out=tmp_path,
     )
-    for part in ("betta", "method.beta", "batch_size", "launcher.workers", "missing.jsonl", "hub", "GB"):
+    for part in ("betta", "method.beta", "batch_size", "launcher.workers", "missing.jsonl", "hub", "GiB"):
         assert any(part in fault for fault in told), part
 
 
@@ -205,12 +205,12 @@ def test_a_fault_of_some_trials_names_the_first_of_them(tmp_path: Path):
 
 def test_seven_billion_weights_in_16_bits_do_not_fit_a_laptop(tmp_path: Path):
     told = faults("model=mistral7b", "quantization=none", "model.dtype=bfloat16", out=tmp_path)
-    assert any("7" in fault and "GB" in fault and "qlora" in fault for fault in told)
+    assert any("7" in fault and "GiB" in fault and "quantization=nf4" in fault for fault in told)
 
 
 def test_seven_billion_weights_in_4_bits_fit_it(tmp_path: Path):
     told = faults("model=mistral7b", out=tmp_path)
-    assert not any("GB of memory" in fault for fault in told)
+    assert not any("GiB of memory" in fault for fault in told)
 
 
 def test_a_study_of_that_name_that_is_another_is_refused(tmp_path: Path):

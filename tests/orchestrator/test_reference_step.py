@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.config import Source
 from orchestrator.plan import Plan, make_plan
-from trainers.footprint import Machine
+from trainers.machine import Machine
 
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)
 

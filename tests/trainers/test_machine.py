@@ -2,7 +2,7 @@
 
 import pytest
 
-from trainers.machine import GPU, core_quota, partitioned, visible_gpus
+from trainers.machine import GPU, Machine, cgroup_limits, core_quota, partitioned, visible_gpus
 
 GB = 10**9
 
@@ -69,3 +69,21 @@ def test_cuda_visible_devices_is_honoured(visible, shown):
     """Ids are handed on as they were given, because CUDA and its driver number GPUs differently."""
     gpus = [[GPU("MIG-b", 1), GPU("MIG-c", 2)], [GPU("GPU-d", 3)], [GPU("GPU-e", 4)]]
     assert [(gpu.id, gpu.bytes) for gpu in visible_gpus(gpus, visible)] == shown
+
+
+def test_limits_of_a_container_count(tmp_path):
+    (tmp_path / "memory.max").write_text("4096\n")
+    assert set(cgroup_limits(tmp_path)) == {4096}
+    (tmp_path / "memory.max").write_text("max\n")
+    assert cgroup_limits(tmp_path) == []
+
+
+def test_this_machine_has_memory_and_cores():
+    here = Machine.here()
+    assert here.ram_bytes > GB
+    assert here.cores >= 1
+
+
+def test_memory_is_told_in_gib_as_drivers_do():
+    assert str(Machine(16 << 30).with_gpu("a100-80")) == "a GPU of the kind gpu=a100-80 has 80.0 GiB"
+    assert str(Machine(16 << 30)) == "this machine has 16.0 GiB of memory and no GPU"

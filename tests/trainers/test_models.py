@@ -11,12 +11,11 @@ from transformers import CodeGenConfig, LlamaConfig, T5Config
 
 from tests.fakes.tiny_runs import pair, run_config
 from tests.fakes.untrained import untrained
+from trainers.at_hand import missing
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.evaluation.scorer import score
-from trainers.footprint import check_model
-from trainers.machine import Machine
 from trainers.models import best_attention, best_precision, load_base, load_policy, load_tokenizer, weights_dtype
 from trainers.reference import reference_scores
 
@@ -120,7 +119,7 @@ def test_a_chat_template_that_is_not_there_is_named(cache_dir: Path, tmp_path: P
 
 
 def test_the_home_folder_may_be_a_tilde(cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In every path of a model's: footprint.check_model takes it so, too."""
+    """In every path of a model's: what looks for it before a run takes it so, too."""
     monkeypatch.setenv("HOME", str(tmp_path))
     shutil.copytree(untrained(cache_dir), tmp_path / "tiny")
     (tmp_path / "chat.jinja").write_text("at home")
@@ -130,7 +129,7 @@ def test_the_home_folder_may_be_a_tilde(cache_dir: Path, tmp_path: Path, monkeyp
         model__chat_template="~/chat.jinja",
         reference={"kind": "model", "path": "~/tiny", "revision": None},
     )
-    assert check_model(asked, Machine(ram_bytes=16 * 10**9), cache_dir) == []
+    assert missing(asked) == []
     policy = load_policy(asked, cache_dir)
     assert policy.tokenizer.chat_template == "at home"
     found = reference_scores(asked, policy, {"heldout": PAIRS}, cache_dir)["heldout"]

@@ -13,11 +13,7 @@ from trainers.at_hand import missing
 from trainers.config import RunConfig
 from trainers.config_check import check
 from trainers.errors import InvalidInput, NotAtHand
-from trainers.footprint import estimate
-from trainers.machine import Machine
 from trainers.reference_kinds import Part
-
-LAPTOP = Machine(ram_bytes=16 * 10**9)
 
 
 def config(*overrides: str) -> RunConfig:
@@ -54,7 +50,7 @@ def only(*overrides: str) -> Part:
 
 def faults(*overrides: str) -> list[str]:
     """Without those of a model that is too large for a machine."""
-    return missing(config(*overrides), Path())
+    return missing(config(*overrides))
 
 
 @pytest.mark.parametrize("kind", ["self", "none"])
@@ -247,14 +243,3 @@ def test_a_base_model_that_has_changed_is_told(tmp_path: Path) -> None:
     inputs._digest.cache_clear()
     (fault,) = inputs.changed(chosen, known)
     assert fault.startswith(f"reference.path_base={at} has changed since the study was made")
-
-
-def test_a_reference_and_training_take_turns_in_memory() -> None:
-    """7 GB of weights in bf16, and as much again while the reference is scored: less than training takes in the end."""
-    sizes = ("model.parameters_b=3.5", "model.dtype=bfloat16", "model=hf", "model.path=owner/name", "peft=none")
-    alone = estimate(config(*sizes), LAPTOP)
-    beside = estimate(config(*sizes, "reference=model", "reference.path=owner/other"), LAPTOP)
-    assert alone is not None
-    assert beside is not None
-    assert (alone.reference, beside.reference) == (0, 7 * 10**9)
-    assert beside.total == alone.total

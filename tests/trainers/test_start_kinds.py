@@ -56,7 +56,7 @@ def run_of(folder: Path, base: str, start: dict[str, Any] | None = None, **spec:
 
 
 def faults(*overrides: str) -> list[str]:
-    return missing(config(*overrides), Path())
+    return missing(config(*overrides))
 
 
 def the_fault(*overrides: str) -> str:
@@ -285,7 +285,7 @@ def test_the_frozen_adapter_takes_memory_too(tmp_path: Path) -> None:
     assert alone is not None
     assert above is not None
     assert merged is not None
-    assert (above.adapter, merged.adapter) == (alone.adapter + 4 * 32, 0)
+    assert (above.most("adapter"), merged.most("adapter")) == (alone.most("adapter") + 4 * 32, 0)
 
 
 def test_a_run_held_to_another_one_is_estimated_with_that_model_beside_it() -> None:
@@ -301,4 +301,4 @@ def test_a_run_held_to_another_one_is_estimated_with_that_model_beside_it() -> N
     assert alone is not None
     assert held is not None
     assert both is not None
-    assert (alone.reference, held.reference, both.reference) == (0, alone.weights, 0)
+    assert [one.most("reference") for one in (alone, held, both)] == [0, alone.most("weights"), 0]

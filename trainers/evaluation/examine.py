@@ -22,13 +22,14 @@ from trainers.evaluation.beside import other_tokens, reference_opened
 from trainers.evaluation.compare import Compared, compare
 from trainers.evaluation.other_tokens import reference_logps
 from trainers.evaluation.pairs import Buckets, HeldOut
-from trainers.evaluation.prompts import Prompt, asked_for, prompts, shown
+from trainers.evaluation.prompts import Prompt, prompts, shown
 from trainers.evaluation.repetition import repetition
 from trainers.evaluation.scoring import rated, scorer_of
 from trainers.evaluation.tokens import study
 from trainers.generate import ends
 from trainers.models import Policy
 from trainers.samples import Sample
+from trainers.workload import asked_for
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,9 @@
 
 from dataclasses import dataclass
 
-from trainers.config import RunConfig
-from trainers.data_config import Bandit, OnePair
 from trainers.data_pairs import Text, key
 from trainers.evaluation.names import prompt_name
 from trainers.evaluation.pairs import HeldOut
-from trainers.methods import METHODS
 from trainers.samples import Asked
 
 
@@ -38,12 +35,6 @@ def _prompt(held: HeldOut, place: int) -> Prompt:
     assert held.texts is not None
     text = held.texts[place].prompt
     return Prompt(Asked(held.pairs[place].prompt_ids, text), prompt_name(text), place)
-
-
-def asked_for(config: RunConfig) -> int:
-    """How many prompts a run's policy is asked: none where it writes no texts, whatever its config says."""
-    rates = METHODS[config.method.name].data_format == "comparisons"
-    return 0 if rates or isinstance(config.data, Bandit | OnePair) else config.evaluation.samples
 
 
 def shown(prompt: Text) -> str:

@@ -138,8 +138,8 @@ def _too_much(settings: SlurmSettings, kind: Resources, partitions: dict[str, Pa
             yield f"launcher.{key}: a job needs {wanted}, and no node of {name} has more than {there}"
     if kind.mem_gb is not None and kind.mem_gb * side * 1024 > partition.mem_mb:
         yield (
-            f"launcher.mem_gb: a job needs {kind.mem_gb * side:g} GB, and no node of {name} has more than "
-            f"{partition.mem_mb / 1024:.1f} GB"
+            f"launcher.mem_gb: a job needs {kind.mem_gb * side:g} GiB, and no node of {name} has more than "
+            f"{partition.mem_mb / 1024:.1f} GiB"
         )
 
 

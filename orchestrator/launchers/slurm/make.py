@@ -206,7 +206,7 @@ def _kind(settings: SlurmSettings, needed: Resources) -> str:
     parts = [
         count(needed.cpus * side, "CPU"),
         count(needed.gpus * side, "GPU") if needed.gpus else "no GPU",
-        f"{needed.mem_gb * side:g} GB" if needed.mem_gb else "the site's default of memory",
+        f"{needed.mem_gb * side:g} GiB" if needed.mem_gb else "the site's default of memory",
         f"{minutes(needed.time_min)} min" + (" for all of them" if settings.runs_per_job > 1 else ""),
     ]
     nodes = f"{needed.nodes} nodes of " if needed.nodes > 1 else ""

@@ -39,7 +39,7 @@ def test_what_a_partition_has_is_no_fault(cluster: Programs, tmp_path: Path) -> 
         ({"partition": "old"}, "partition old is not up"),
         ({"time_min": 1441.0}, "has a limit of 1440 minutes"),
         ({"cpus_per_run": 5}, "a job needs 5, and no node of partition main has more than 4"),
-        ({"mem_gb": 8.0}, "a job needs 8 GB, and no node of partition main has more than 7.8 GB"),
+        ({"mem_gb": 8.0}, "a job needs 8 GiB, and no node of partition main has more than 7.8 GiB"),
         ({"partition": "big", "gpus_per_run": 1}, "a job needs 1, and no node of partition big has more than 0"),
         ({"nodes": 3}, "launcher.nodes=3: partition main has 2"),
         ({"account": "nobody"}, "you have no such account (you have lab, other)"),

@@ -228,6 +228,6 @@ def test_what_goes_where_is_told_in_a_line(tmp_path: Path) -> None:
     specs = [spec_that_asks(tmp_path, 0, gpus=1, cpus=4, mem_gb=16), spec_that_asks(tmp_path, 1)]
     told = describe(settings(runs_per_job=4, runs_at_a_time=2), specs)
     assert told == (
-        "jobs of Slurm: 4 runs a job, 8 CPUs, 2 GPUs, 32 GB, 60 min for all of them; "
+        "jobs of Slurm: 4 runs a job, 8 CPUs, 2 GPUs, 32 GiB, 60 min for all of them; "
         "4 runs a job, 2 CPUs, no GPU, the site's default of memory, 60 min for all of them"
     )

@@ -14,8 +14,9 @@ from trainers.evaluation.answer_store import AnswerStore
 from trainers.evaluation.answers import answers, start_answers, with_room
 from trainers.evaluation.examine import Subject
 from trainers.evaluation.pairs import HeldOut
-from trainers.evaluation.prompts import Prompt, asked_for, prompts, shown
+from trainers.evaluation.prompts import Prompt, prompts, shown
 from trainers.samples import Sample
+from trainers.workload import asked_for
 
 
 def asked(of: Subject) -> list[Prompt]:
