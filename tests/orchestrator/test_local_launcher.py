@@ -424,7 +424,7 @@ def test_runs_on_the_cpu_are_no_more_than_memory_has_room_for(
 
 
 def test_more_workers_than_memory_has_room_for_are_refused() -> None:
-    with pytest.raises(BadCommand, match=r"16 GB of memory .* set launcher\.workers=3 or less"):
+    with pytest.raises(BadCommand, match=r"14.9 GiB of memory .* set launcher\.workers=3 or less"):
         slots(machine(8), workers=4, threads=1, run_bytes=5 * 10**9)
 
 
