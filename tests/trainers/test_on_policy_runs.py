@@ -163,7 +163,7 @@ def test_rounds_are_held_to_the_policys_start_also_where_all_weights_are_trained
     ("name", "changes"),
     [
         ("rso", {"method__candidates": 8, "method__accepted": 4}),
-        ("online_dpo", {"method__prompts_per_round": 32, "method__rounds": 4}),
+        ("online_dpo", {"method__prompts_per_round": 64, "method__rounds": 6}),
         ("rloo", {"method__prompts_per_round": 16, "method__rounds": 4, "method__answers": 4}),
     ],
 )
