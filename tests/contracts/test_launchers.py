@@ -42,7 +42,9 @@ def _slurm(function: str, root: Path) -> SlurmLauncher:
     return slurm_launcher(settings, root, Machine.here())
 
 
-@pytest.fixture(params=[_inline, _local, _slurm], ids=["inline", "local", "slurm"])
+@pytest.fixture(
+    params=[_inline, _local, pytest.param(_slurm, marks=pytest.mark.slow)], ids=["inline", "local", "slurm"]
+)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Makes launchers that carry out a function of small_runs, and closes them."""
     with contextlib.ExitStack() as stack:

@@ -118,7 +118,7 @@ def test_hours_are_told_of_runs_that_fit_and_left_out_of_others(tmp_path: Path, 
     assert does_not.endswith("; GPU-hours each -; fits: NO")
     told = "\n".join(words(made.memory))
     assert "GPU-hours for 1 run," in told
-    assert "no GPU-hours are counted for what does not fit: mistral7b, dpo, full fine-tuning (1)" in told
+    assert "no GPU-hours are counted for what does not fit: mistral7b, dpo, full fine-tuning (1 run)" in told
 
 
 def test_a_plan_in_which_some_runs_fit_says_how_they_would_be_launched(tmp_path: Path, seven: str) -> None:
@@ -170,7 +170,7 @@ def test_a_step_that_does_not_fit_is_a_fault_of_the_study(tmp_path: Path, seven:
 
 def test_hours_of_pairs_that_nobody_has_counted_are_not_known(tmp_path: Path, seven: str) -> None:
     made = plan("model=mistral7b", seven, "gpu=h200", "data=hh", out=tmp_path, fitting=False)
-    assert "GPU-hours are not known where the number of pairs is not" in "\n".join(words(made.memory))
+    assert "GPU-hours of 1 run are not known, as the number of their pairs is not" in "\n".join(words(made.memory))
 
 
 def test_a_narrow_screen_gets_a_sentence_for_each_row(tmp_path: Path, seven: str) -> None:

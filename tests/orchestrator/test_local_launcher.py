@@ -23,6 +23,8 @@ from trainers.files import read_json
 from trainers.machine import Machine
 from trainers.spec import RunResult, RunSpec
 
+pytestmark = pytest.mark.slow
+
 Make = Callable[..., LocalLauncher]
 
 

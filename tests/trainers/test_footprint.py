@@ -164,7 +164,10 @@ def test_rejection_sampling_has_its_reward_model_until_its_pairs_are_scored(conf
         "sampling": RATER, "rating": RATER, "the reference": RATER, "the backward pass": 0,
         "the optimiser's step": 0, "scoring": 0,
     }  # fmt: skip
-    assert {phase.of("copy") for phase in later} == {PARAMETERS * FP32}
+    # The start goes with the training, before the policy is measured.
+    *trains, last = later
+    assert {phase.of("copy") for phase in trains} == {PARAMETERS * FP32}
+    assert (last.name, last.of("copy")) == ("scoring", 0)
 
 
 def test_rounds_keep_their_reward_model_and_the_optimiser_of_the_round_before(config: Any, tmp_path: Path) -> None:
@@ -176,6 +179,16 @@ def test_rounds_keep_their_reward_model_and_the_optimiser_of_the_round_before(co
     alone = phases(found(config("online_dpo", rated(tmp_path, rounds=1), peft=FULL, data=FILE)))
     assert alone["the optimiser's step"].of("optimizer") == adam
     assert alone["sampling"].of("optimizer") == 0
+
+
+def test_an_evaluation_on_the_way_lies_beside_all_that_training_keeps(config: Any, tmp_path: Path) -> None:
+    settings = rated(tmp_path, rounds=2)
+    at_the_end, on_the_way = (
+        phases(found(config("rloo", settings, peft=FULL, data=FILE, evaluation__every=every)))["scoring"]
+        for every in (0, 5)
+    )
+    assert (at_the_end.of("reward model"), on_the_way.of("reward model")) == (0, RATER)
+    assert on_the_way.of("optimizer") == 2 * at_the_end.of("optimizer") > 0
 
 
 def test_stages_of_stepwise_dpo_have_two_optimisers_at_a_time(config: Any) -> None:

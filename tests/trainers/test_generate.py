@@ -14,6 +14,8 @@ from trainers.evaluation.scorer import score
 from trainers.generate import Draw, Sampling, sample
 from trainers.models import Policy, load_policy
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = ["Recall the sea:", "Describe the old river at noon:", "Tell me about the train:", "Speak of the city now:"]
 # Token 0 ends an answer of a bandit.
 WEIGHTS = [math.log(p) for p in (0.1, 0.2, 0.3, 0.4)]

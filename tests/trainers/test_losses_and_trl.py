@@ -23,6 +23,8 @@ os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
+pytestmark = pytest.mark.slow
+
 Batch = Mapping[str, torch.Tensor]
 LossOf = Callable[[Any, Batch], torch.Tensor]
 PLAIN = {"bf16": False, "use_cpu": True, "report_to": "none", "max_length": 64, "activation_checkpointing": False}

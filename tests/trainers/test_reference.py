@@ -30,6 +30,8 @@ from trainers.models import load_policy
 from trainers.reference import reference_scores
 from trainers.reference_models import StandIn, Tally
 
+pytestmark = pytest.mark.slow
+
 # Computed once.
 
 
@@ -135,7 +137,6 @@ print(ReferenceModel(config, stand_in, reference_kinds.parts(config)[0], cache).
 """
 
 
-@pytest.mark.slow
 def test_a_model_of_the_hub_is_known_by_the_commit_that_its_name_stands_for_now(
     here: Setting, repository: Path
 ) -> None:

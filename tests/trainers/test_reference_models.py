@@ -26,6 +26,8 @@ from trainers.errors import InvalidInput
 from trainers.models import Policy, load_base, load_policy, load_tokenizer
 from trainers.reference import reference_scores
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_adapter_is_scored_on_the_runs_own_model(here: Setting) -> None:
     config = here.config()

@@ -17,6 +17,8 @@ from trainers.reference import reference_scores
 from trainers.reference_step import main, prepare
 from trainers.train import train
 
+pytestmark = pytest.mark.slow
+
 
 def test_several_runs_are_prepared_with_each_model_loaded_once(here: Setting, cache_dir: Path) -> None:
     other = {"kind": "model", "path": str(untrained(cache_dir, seed=1))}
@@ -97,7 +99,6 @@ def test_what_fails_has_code_1(here: Setting, capfd: pytest.CaptureFixture[str])
     assert "Traceback" in capfd.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_module_is_the_command(here: Setting, repository: Path) -> None:
     specs(here, here.config())
     command = [sys.executable, "-m", "trainers.reference", "--study", str(here.folder)]
@@ -106,7 +107,6 @@ def test_the_module_is_the_command(here: Setting, repository: Path) -> None:
     assert "24 answers computed" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_step_of_a_study_computes_what_its_runs_look_up(tmp_path: Path) -> None:
     step = replace(run_spec(tmp_path / "step", tmp_path / "cache", run_config()), step="reference")
     done = train(step, Recorder())
@@ -115,7 +115,6 @@ def test_a_step_of_a_study_computes_what_its_runs_look_up(tmp_path: Path) -> Non
     assert again.metrics == {"reference/known": 96, "reference/computed": 0}
 
 
-@pytest.mark.slow
 def test_a_step_that_is_asked_to_stop_is_cancelled(tmp_path: Path) -> None:
     step = replace(run_spec(tmp_path / "step", tmp_path / "cache", run_config()), step="reference")
     assert train(step, Recorder(stop_in="scoring")).status == "cancelled"

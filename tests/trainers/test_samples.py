@@ -15,6 +15,8 @@ from trainers.generate import Sampling
 from trainers.models import Policy, load_policy
 from trainers.samples import Asked, Group, Label, Sample, SampleFile, Sampler
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = '\x1b[2J\u202e"}\n{"phase": "round-0"}\u2028\x00'
 
 

@@ -18,6 +18,8 @@ from trainers.evaluation.scorer import score
 from trainers.models import load_base, load_policy
 from trainers.stacked import StackedPolicy
 
+pytestmark = pytest.mark.slow
+
 PAIRS = [pair(list(range(60, 90)), list(range(90, 70, -1)), prompt=list(range(40, 60))), pair([90], [91, 92])]
 NF4 = {"kind": "nf4", "double_quant": True}
 LORA = {"kind": "lora", "r": 4, "alpha": 8, "dropout": 0.0, "target_modules": "all-linear"}

@@ -14,6 +14,8 @@ from trainers import trl_engine
 from trainers.data import TokenisedPair
 from trainers.methods import METHODS
 
+pytestmark = pytest.mark.slow
+
 MOVING = {"mixup": 0.5, "sync_steps": 1}
 # sdpo is dpo in stages, and kto has tests of its own below.
 NAMES = [
@@ -41,7 +43,6 @@ def alike(found: torch.Tensor, expected: torch.Tensor) -> bool:
     return torch.allclose(found, expected, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_neither_micro_batches_nor_the_order_of_pairs_change_a_step(tmp_path: Path, name: str) -> None:
     """Eight pairs at once, or two and two from the other end; unlike lengths, so that means over tokens would tell."""

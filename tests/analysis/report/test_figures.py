@@ -14,6 +14,8 @@ from tests.analysis.report.hostile import hostile_runs
 from tests.fakes.finished_study import Finished, changed
 from tests.fakes.report_study import LARGER, SELF, report_runs
 
+pytestmark = pytest.mark.slow
+
 CHARTS = ("ranking", "strength", "frontier", "curves", "tokens")
 
 
@@ -38,7 +40,6 @@ def test_fonts_are_embedded_as_truetype_and_none_as_type_3(drawn: Mapping[str, M
         assert b"<text" not in images["svg"]
 
 
-@pytest.mark.slow
 def test_the_same_runs_make_the_same_bytes(small: Content, drawn: Mapping[str, Mapping[str, bytes]]):
     assert dict(draw(small, ("png", "svg", "pdf"))) == drawn
 
@@ -70,7 +71,6 @@ def test_text_of_runs_is_drawn_as_it_stands(tmp_path: Path):
     assert "⟨U+65E5⟩" in texts(told["ranking"]["svg"])
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_hostile_text_is_drawn(tmp_path: Path):
     assert [name for name, _ in draw(content_of(tmp_path, hostile_runs()), ["png"])] == list(CHARTS)
@@ -100,7 +100,6 @@ def test_methods_without_a_strength_and_strength_zero_are_drawn(tmp_path: Path):
     assert "strength" in dict(draw(content_of(tmp_path, runs), ["png"]))
 
 
-@pytest.mark.slow
 def test_many_runs_are_drawn_as_means(tmp_path: Path):
     runs = report_runs(("dpo", "ipo"), seeds=(0, 1, 2, 3, 4, 5, 6), references=(SELF, LARGER), steps=20, prompts=0)
     svg = dict(draw(content_of(tmp_path, runs), ["svg"]))["curves"]["svg"]

@@ -30,7 +30,7 @@ from tests.orchestrator.slurm.job import (
 )
 from trainers.spec import RunResult
 
-pytestmark = pytest.mark.usefixtures("in_job")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_job")]
 
 
 def test_the_runs_of_a_job_are_carried_out_one_after_another(tmp_path: Path) -> None:

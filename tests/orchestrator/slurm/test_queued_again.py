@@ -22,7 +22,7 @@ from tests.orchestrator.slurm.job import (
 )
 from trainers.spec import RunResult, RunSpec
 
-pytestmark = pytest.mark.usefixtures("in_job")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("in_job")]
 
 
 def lives_on(batch: Batch, **place: Any) -> tuple[int, list[int], FakePlace]:

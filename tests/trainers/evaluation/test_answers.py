@@ -18,6 +18,8 @@ from trainers.evaluation.prompts import Prompt, prompts, shown
 from trainers.samples import Sample
 from trainers.workload import asked_for
 
+pytestmark = pytest.mark.slow
+
 
 def asked(of: Subject) -> list[Prompt]:
     return prompts(of.held, asked_for(of.config))
@@ -69,13 +71,13 @@ def test_the_same_policy_answers_alike_whatever_the_batch_and_however_many_are_a
 
 
 def test_the_start_answers_by_itself_and_is_asked_once_for_all_runs(cache_dir: Path, tmp_path: Path) -> None:
-    of = replace(subject(examined_config(), cache_dir), cache_dir=cache_dir)
+    of = replace(subject(examined_config(), cache_dir), cache_dir=tmp_path)
     first = before(of)
     assert texts(first) != texts(said(of))
-    kept = {path: path.stat().st_mtime_ns for path in (cache_dir / "answers").iterdir()}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "answers").iterdir()}
     other = subject(examined_config(name="ipo", seed=3), cache_dir)
-    assert before(replace(other, policy=pushed(other.policy))) == first
-    assert {path: path.stat().st_mtime_ns for path in (cache_dir / "answers").iterdir()} == kept
+    assert before(replace(other, cache_dir=tmp_path, policy=pushed(other.policy))) == first
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "answers").iterdir()} == kept
 
 
 def test_where_all_weights_are_trained_the_start_is_loaded_again(cache_dir: Path) -> None:
@@ -91,9 +93,9 @@ def test_where_all_weights_are_trained_the_start_is_loaded_again(cache_dir: Path
 @pytest.mark.parametrize("changes", [{"temperature": 0.5}, {"max_new_tokens": 9}, {"samples": 7}])
 def test_another_question_is_asked_anew(cache_dir: Path, changes: dict[str, float]) -> None:
     first = before(subject(examined_config(), cache_dir))
-    count = len(list((cache_dir / "answers").iterdir()))
+    count = len(list((tmp_path / "answers").iterdir()))
     found = before(subject(examined_config(evaluation=evaluated() | changes), cache_dir))
-    assert len(list((cache_dir / "answers").iterdir())) >= count
+    assert len(list((tmp_path / "answers").iterdir())) >= count
     if "samples" in changes:
         assert found == first[:7]
     else:

@@ -16,6 +16,8 @@ from trainers.evaluation.examine import NOTHING, Findings, examine
 from trainers.evaluation.names import prompt_name
 from trainers.models import load_policy
 
+pytestmark = pytest.mark.slow
+
 KLS = ("eval/kl", "eval/kl_k1", "eval/kl_k3")
 
 
