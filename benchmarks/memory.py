@@ -34,8 +34,8 @@ without libraries, context and what the allocator loses, beside the most that to
     "cpu": """Estimated memory beside what torch's CPU allocator gave out, for small models: **no GPU was measured**.
 The formula is the same but for a GPU's own kernels (fewer tiles of logits in fp32, updates of all weights at once) and
 what CUDA takes. Of each phase of a run: weights and all that is computed, without what libraries take and what an
-allocator loses. Last column: the estimate at the peak, beside how far the process grew (what was loaded, and resident
-memory beyond it; blocks that are asked for and never touched are no part of it, and the measuring itself is).
+allocator loses. Last column: all that `plan` tells, beside what the process had of memory at most (blocks that are
+asked for and never touched are no part of it, and the measuring itself is).
 """,
 }
 
@@ -125,12 +125,12 @@ def table(found: Mapping[str, Measured], *, gpu: bool) -> str:
             for phase in PHASES
         ]  # fmt: skip
         beside = one.beside["reserved"] + one.beside["context"] if gpu else one.beside["resident"]
-        planned = max(one.estimated.values()) + one.other + one.lost if gpu else max(one.estimated.values())
+        planned = max(one.estimated.values()) + one.other + one.lost
         rows.append([
             name, *each, f"{one.off:+.0%}", "yes" if abs(one.off) <= BAR else "NO", one.peak.removeprefix("the "),
             f"{planned / size:.{2 if gpu else 0}f} / {beside / size:.{2 if gpu else 0}f}",
         ])  # fmt: skip
-    process = "all of it / reserved and context" if gpu else "at the peak / resident"
+    process = "all of it / reserved and context" if gpu else "all of it / resident"
     title = [f"{unit}, estimated / measured", *PHASES, "off at the peak", f"within {BAR:.0%}", "peak in", process]
     return markdown(title, rows)
 

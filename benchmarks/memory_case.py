@@ -25,6 +25,12 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "training": ("the forward pass", "the backward pass", "the optimiser's step"),
     "evaluating": ("scoring", "examining"),
 }
+# Where the reward model is asked after the sampling.
+RATED_LATER: Mapping[str, tuple[str, ...]] = {
+    **PHASES,
+    "scoring": ("the reference", "rating"),
+    "sampling": ("sampling",),
+}
 # The scorer's batches are full, and so are all of a study's.
 HELDOUT, EVALUATED = 4, 4
 
@@ -123,7 +129,7 @@ def carry_out(case: Case) -> Measured:
         taken[phase.name] = max(taken[phase.name], phase.total - phase.of("lost") - phase.of("other"))
     estimated = {
         name: max(taken[own] for own in parts if own in taken)
-        for name, parts in PHASES.items()
+        for name, parts in (RATED_LATER if case.method == "backtranslation" else PHASES).items()
         if any(own in taken for own in parts) and name in meter.peaks
     }
     return Measured(

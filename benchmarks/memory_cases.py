@@ -89,7 +89,7 @@ GPU_CASES: Mapping[str, Case] = {
 }  # fmt: skip
 
 _BF16 = {"precision": "bf16"}
-_FEW = {"sampling_batch": 32, "max_new_tokens": 96}
+_FEW = {"sampling_batch": 32, "max_new_tokens": 112}
 CPU_CASES: Mapping[str, Case] = {
     "lora": Case(LLAMA_28M, max_length=256, batch_size=4),
     "lora, longer": Case(LLAMA_28M, max_length=1024, batch_size=1),

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
 
 class Meter(Protocol):
     """Peaks are bytes in use, by phase, the largest of phases of one name; `beside` says what else was measured."""
@@ -76,38 +74,32 @@ class CpuMeter:
     def __init__(self) -> None:
         self.peaks: dict[str, int] = {}
         self._marks: list[tuple[int, str]] = []
-        self._resident: dict[str, int] = {}
+        self._resident = 0
         self._profile: Any = None
-        self._held = self._before = 0
+        self._held = 0
 
     def begin(self, phase: str) -> None:
         if phase == "loading":
             return
         if self._profile is None:
             self._start()
-        self._note_resident()
         self._marks.append((time.time_ns(), phase))
-        _forget_peak()
 
     def end(self) -> None:
-        self._note_resident()
+        self._resident = _resident_peak()
         self._profile.__exit__(None, None, None)
         self.peaks = peaks(_events(self._profile), self._marks, self._held)
 
     def beside(self) -> dict[str, int]:
-        """`resident`: how far the process grew at most from the end of loading on, and all that was loaded then."""
-        return {"resident": max(self._resident.values()) - self._before + self._held}
+        """`resident`: what the process had of memory at most, libraries and all, from the end of loading on."""
+        return {"resident": self._resident}
 
     def _start(self) -> None:
         gc.collect()
-        self._held, self._before = alive(), psutil.Process().memory_info().rss
+        self._held = alive()
+        _forget_peak()
         self._profile = _memory_profile()
         self._profile.__enter__()
-
-    def _note_resident(self) -> None:
-        if self._marks:
-            phase = self._marks[-1][1]
-            self._resident[phase] = max(self._resident.get(phase, 0), _resident_peak())
 
 
 def peaks(events: list[tuple[int, int]], marks: list[tuple[int, str]], held: int) -> dict[str, int]:

@@ -177,7 +177,7 @@ def _time(memory: Sequence[Need]) -> Iterator[str]:
     if left_out:
         yield f"no GPU-hours are counted for what does not fit: {_each(left_out)}"
     if unknown:
-        yield f"GPU-hours are not known where the number of pairs is not: {_each(unknown)}"
+        yield f"GPU-hours of {_counted(unknown)} are not known, as the number of their pairs is not"
 
 
 def _counted(memory: Sequence[Need]) -> str:
@@ -186,7 +186,7 @@ def _counted(memory: Sequence[Need]) -> str:
 
 
 def _each(memory: Sequence[Need]) -> str:
-    return "; ".join(f"{_named(need)} ({_runs(need)})" for need in memory)
+    return "; ".join(f"{_named(need)} ({_counted([need])})" for need in memory)
 
 
 def _named(need: Need) -> str:

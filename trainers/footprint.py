@@ -196,10 +196,11 @@ class _Run:
         if self._samples:
             yield from self._making()
         yield from self._training()
-        evaluated = {**self._kept_in_training, "optimizer": self._optimizers(while_training=self._evaluates)}
+        evaluated = self._kept_in_training if self._evaluates else self._kept_at_the_end
         if rates:
-            cache, passing = passes.rating(self.model, self._scored)
-            yield _phase("scoring", self.held, evaluated, {**self._cast, "cache": cache, "activations": passing})
+            # A trainer switches the cache off in what it trains.
+            _, passing = passes.rating(self.model, self._scored)
+            yield _phase("scoring", self.held, evaluated, self._cast, {"activations": passing})
         else:
             yield _phase("scoring", self.held, evaluated, self._scores)
         if workload.asked_for(self.config):
@@ -227,16 +228,24 @@ class _Run:
     def _scores(self) -> Mapping[Part, int]:
         return {**self._cast, "activations": passes.scoring(self.model, self._scored)}
 
-    def _optimizers(self, *, while_training: bool) -> int:
-        """The state of a stage's optimiser lies there until the next one's trainer has come and gone."""
-        return self.optimizer * (2 if while_training and workload.stages(self.config) > 1 else 1)
-
     @property
     def _kept_in_training(self) -> dict[Part, int]:
-        copies = self._samples + (self.config.reference.kind == "moving")
         # Those that rate in rounds are there from the first to the last.
-        rounds = self.rater is not None and not isinstance(self.config.method, RSO | Backtranslation)
-        return {"copy": copies * self.copy, "reward model": self.rater.bytes if rounds and self.rater else 0}
+        rounds = not isinstance(self.config.method, RSO | Backtranslation)
+        return {
+            "copy": self.copy if self._samples or self.config.reference.kind == "moving" else 0,
+            "reward model": self.rater.bytes if rounds and self.rater else 0,
+            # The state of a stage's optimiser lies there until the next one's trainer has come and gone.
+            "optimizer": self.optimizer * (2 if workload.stages(self.config) > 1 else 1),
+        }
+
+    @property
+    def _kept_at_the_end(self) -> dict[Part, int]:
+        """By the last trainer, which a stop would still have to save."""
+        return {
+            "copy": self.copy if self.config.reference.kind == "moving" else 0,
+            "optimizer": self.optimizer,
+        }
 
     def _references(self, besides: Mapping[Part, int]) -> Iterator[Phase]:
         """The policy without its adapter, or as it was, or other models one by one."""
@@ -276,7 +285,7 @@ class _Run:
             yield from self._references({**left, **rated})
 
     def _training(self) -> Iterator[Phase]:
-        kept = {**self._kept_in_training, "optimizer": self._optimizers(while_training=True)}
+        kept = self._kept_in_training
         activations_left = activations.stored(self.model, self.step)
         passing = activations.passing(self.model, self.step)
         tokens = self.step.all_tokens

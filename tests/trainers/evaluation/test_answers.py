@@ -93,9 +93,9 @@ def test_where_all_weights_are_trained_the_start_is_loaded_again(cache_dir: Path
 @pytest.mark.parametrize("changes", [{"temperature": 0.5}, {"max_new_tokens": 9}, {"samples": 7}])
 def test_another_question_is_asked_anew(cache_dir: Path, changes: dict[str, float]) -> None:
     first = before(subject(examined_config(), cache_dir))
-    count = len(list((tmp_path / "answers").iterdir()))
+    count = len(list((cache_dir / "answers").iterdir()))
     found = before(subject(examined_config(evaluation=evaluated() | changes), cache_dir))
-    assert len(list((tmp_path / "answers").iterdir())) >= count
+    assert len(list((cache_dir / "answers").iterdir())) >= count
     if "samples" in changes:
         assert found == first[:7]
     else:
