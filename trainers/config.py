@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainers.data_config import Bandit, HubPairs, Jsonl, OnePair, Orca, Toy, Unpaired
+from trainers.evaluation_config import Evaluation
 from trainers.method_config import MethodSection
 from trainers.methods import METHODS
 from trainers.reference_config import Reference
@@ -82,27 +83,6 @@ class Training(Section):
     save_steps: Annotated[int, Field(ge=0)]
     keep_checkpoints: Count
     save_final: bool
-
-
-class Degenerate(Section):
-    """Bounds beyond which a policy counts as degenerate; null leaves one out."""
-
-    repetition: Annotated[float, Field(ge=0, le=1)] | None = None
-    ended: Annotated[float, Field(ge=0, le=1)] | None = None
-    kl_per_token: Annotated[float, Field(ge=0)] | None = None
-    empty: Annotated[float, Field(ge=0, le=1)] | None = None
-
-
-class Evaluation(Section):
-    every: Annotated[int, Field(ge=0)]
-    batch_size: Count
-    # 0 for the records of runs that know nothing of it; so are the values below.
-    samples: Annotated[int, Field(ge=0)] = 0
-    samples_every: Annotated[int, Field(ge=0)] = 0
-    sampling_batch: Count = 16
-    max_new_tokens: Count = 256
-    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
-    degenerate: Degenerate = Degenerate()
 
 
 class Tracking(Section):

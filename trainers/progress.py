@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from trainers import tracking
-from trainers.config import Evaluation
 from trainers.distributed import World
 from trainers.errors import Stopped
 from trainers.evaluation.examine import Findings
 from trainers.evaluation.pairs import check_finite
+from trainers.evaluation_config import Evaluation
 from trainers.spec import Reporter, Status
 
 

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from trainers.config import Degenerate
+from trainers.evaluation_config import Degenerate
 
 
 def reason(bounds: Degenerate, metrics: Mapping[str, float], texts: Sequence[str], start_ended: float) -> str | None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from trainers.config import Degenerate
 from trainers.evaluation.degeneracy import reason
 from trainers.evaluation.repetition import repetition
+from trainers.evaluation_config import Degenerate
 
 BOUNDS = Degenerate(repetition=0.5, ended=0.1, kl_per_token=2.0, empty=0.5)
 SOUND = {"eval/repetition": 0.1, "eval/ended": 1.0, "eval/kl_per_token": 0.5}

@@ -1,0 +1,28 @@
+"""The schema of `evaluation=`: what is measured of a policy, and when."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainers.sections import Count, Section
+
+
+class Degenerate(Section):
+    """Bounds beyond which a policy counts as degenerate; null leaves one out."""
+
+    repetition: Annotated[float, Field(ge=0, le=1)] | None = None
+    ended: Annotated[float, Field(ge=0, le=1)] | None = None
+    kl_per_token: Annotated[float, Field(ge=0)] | None = None
+    empty: Annotated[float, Field(ge=0, le=1)] | None = None
+
+
+class Evaluation(Section):
+    every: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    # 0 for the records of runs that know nothing of it; so are the values below.
+    samples: Annotated[int, Field(ge=0)] = 0
+    samples_every: Annotated[int, Field(ge=0)] = 0
+    sampling_batch: Count = 16
+    max_new_tokens: Count = 256
+    temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    degenerate: Degenerate = Degenerate()
