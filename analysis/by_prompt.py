@@ -54,6 +54,7 @@ _RECIPES: Mapping[str, _Recipe] = {
     "eval/chosen_logratio": _Recipe("pairs", ("chosen_logratio",)),
     "eval/rejected_logratio": _Recipe("pairs", ("rejected_logratio",)),
     "eval/win_rate": _Recipe("answers", ("win",)),
+    "eval/judge_win_rate": _Recipe("answers", ("judge_win",)),
     "eval/reward": _Recipe("answers", ("reward",)),
     "eval/start_reward": _Recipe("answers", ("start_reward",)),
     "eval/kl": _Recipe("answers", ("kl",)),

@@ -7,13 +7,14 @@ eval/margin_nats".
 import json
 import math
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import pandas as pd
 
 from analysis.by_prompt import ByPrompt
 from analysis.cells import Sorted
-from trainers.methods import METHODS
+from trainers.methods import GOLD, METHODS
 from trainers.metrics_table import Dependence, Metric, known
 
 # A metric that no table knows is taken to be one of held-out data, whatever else.
@@ -25,20 +26,17 @@ _WORDS: Mapping[Dependence, str] = {
     "tokenizer": "the tokenizer",
     "opponent": "the opponent",
     "rater": "who rates",
+    "judge": "the judge",
     "sampling": "how answers are sampled",
 }
-_RATERS = ("reward_model", "judge", "rater")
+_RATERS = ("reward_model", "rater")
 _OPPONENTS = ("opponent", "against")
-_NO_SAMPLING = (
-    "every",
-    "samples_every",
-    "batch_size",
-    "samples",
-    "sampling_batch",
-    "degenerate",
-    *_RATERS,
-    *_OPPONENTS,
-)
+# All of an evaluation that decides how a policy answers.
+_SAMPLING = ("max_new_tokens", "temperature")
+# Of a judge, all that decides what it says.
+_JUDGE = ("base_url", "model")
+# What a run's folder calls what it has trained.
+_TRAINED = ("adapter", "model")
 # Of data, what only training sees.
 _TRAINING = ("max_train_samples", "train_split", "draws")
 # References that are made of the policy's own start.
@@ -153,19 +151,33 @@ def _opponent(run: Row) -> Hashable:
     names = sorted({str(name) for name in listed}) if listed is not None and not isinstance(listed, float) else []
     if not names:
         section = _section(run, "evaluation")
-        names = [str(section[key]) for key in _OPPONENTS if section.get(key)] or ["start"]
+        names = [_run_id(str(section[key])) for key in _OPPONENTS if section.get(key)] or ["start"]
     return ", ".join(f"{_began(run)} before training" if name == "start" else name for name in names)
 
 
+def _run_id(opponent: str) -> str:
+    """As answers name it: of a path the run's folder."""
+    path = PurePath(opponent)
+    return path.parent.name if path.name in _TRAINED else path.name
+
+
 def _rater(run: Row) -> Hashable:
+    """Where nobody is named, it is the known reward of the built-in world's data."""
     section = _section(run, "evaluation")
-    told = {key: section[key] for key in _RATERS if section.get(key)}
-    return json.dumps(told, sort_keys=True) if told else "none"
+    told = [str(section[key]) for key in _RATERS if section.get(key)]
+    return ", ".join(told) or (GOLD if _section(run, "data").get("kind") == "toy" else "none")
+
+
+def _judge(run: Row) -> Hashable:
+    """The same model behind another address may be another one."""
+    section = _section(run, "evaluation").get("judge")
+    told = [str(section[key]) for key in _JUDGE if section.get(key)] if isinstance(section, dict) else []
+    return " ".join(told) or "none"
 
 
 def _sampling(run: Row) -> Hashable:
     section = _section(run, "evaluation")
-    return json.dumps({key: value for key, value in section.items() if key not in _NO_SAMPLING}, sort_keys=True)
+    return json.dumps({key: section[key] for key in _SAMPLING if key in section}, sort_keys=True)
 
 
 _IDENTITIES: Mapping[Dependence, Callable[[Row], Hashable]] = {
@@ -175,6 +187,7 @@ _IDENTITIES: Mapping[Dependence, Callable[[Row], Hashable]] = {
     "tokenizer": _tokenizer,
     "opponent": _opponent,
     "rater": _rater,
+    "judge": _judge,
     "sampling": _sampling,
 }
 

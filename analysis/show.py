@@ -15,7 +15,9 @@ from rich.text import Text
 from analysis.runs import Runs
 from orchestrator.wording import count, one_line
 
-_MEASURES = ("eval/win_rate", "eval/reward", "eval/reward_accuracy", "eval/margin_nats", "eval/kl")
+_MEASURES = (
+    "eval/win_rate", "eval/judge_win_rate", "eval/reward", "eval/reward_accuracy", "eval/margin_nats", "eval/kl",
+)  # fmt: skip
 _IDENTITY = ("study", "run_id", "method", "model", "reference", "data", "beta", "seed", "status")
 _ALWAYS = ("run_id", "method", "status")
 _STYLES = {"failed": "red", "cancelled": "yellow", "running": "cyan"}

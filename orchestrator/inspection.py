@@ -54,7 +54,7 @@ def look(planned: Sequence[Planned], faults: Faults) -> Found:
             faults.add_all((run.trial for run in runs), runs[0].examined.beside(error.faults))
     for runs in grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
-    for runs in grouped(planned, lambda c: (c.model, c.start, c.peft, c.reference, _rated_by(c))):
+    for runs in grouped(planned, lambda c: (c.model, c.start, c.peft, c.reference, *_rated_by(c))):
         faults.add_all((run.trial for run in runs), runs[0].examined.beside(missing(runs[0].config)))
     return Found(reports, by_run)
 
@@ -112,8 +112,9 @@ def _weighed(config: RunConfig) -> object:
     return (*parts, *sampled, config.training, config.data, config.evaluation)
 
 
-def _rated_by(config: RunConfig) -> str | None:
-    return getattr(config.method, "reward_model", None)
+def _rated_by(config: RunConfig) -> tuple[str | None, ...]:
+    evaluation = config.evaluation
+    return (getattr(config.method, "reward_model", None), evaluation.reward_model, evaluation.opponent)
 
 
 def _batch(config: RunConfig) -> int:

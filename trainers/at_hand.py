@@ -1,4 +1,4 @@
-"""Is what a run is read from at hand: its model, where it begins, its references, its reward model?
+"""Is what a run is read from at hand: its model, where it begins, its references, who rates?
 
 {"model": {"path": "owner/name"}} -> ["model.path=owner/name: neither a local folder nor in the hub's cache, and ..."]
 """
@@ -11,12 +11,14 @@ from trainers import hub, reference_kinds, start_kinds, toys
 from trainers.chat_templates import TEMPLATES
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput, NotAtHand
+from trainers.evaluation import opponent
+from trainers.parameters import config_at
 from trainers.paths import local_path
 from trainers.spec import RunFolder
 
 
 def missing(config: RunConfig) -> list[str]:
-    """Faults of what the run's model, start and reference are read from, a sentence each.
+    """Faults of what the run's model, start, reference, reward models and opponent are read from, a sentence each.
 
     Asks the hub at most once a process about what is not here, for at most 5 s; HF_HUB_OFFLINE is respected.
     """
@@ -25,15 +27,17 @@ def missing(config: RunConfig) -> list[str]:
     faults += _missing("model.path", model.path, model.revision)
     if model.tokenizer is not None:
         faults += _missing("model.tokenizer", model.tokenizer, None, file="tokenizer_config.json")
-    reward_model = getattr(config.method, "reward_model", None)
-    if reward_model is not None and not reward_model.startswith("builtin:"):
-        faults += _no_reward_model(reward_model)
+    for section in ("method", "evaluation"):
+        reward_model = getattr(getattr(config, section), "reward_model", None)
+        if reward_model is not None and not reward_model.startswith("builtin:"):
+            faults += _no_reward_model(f"{section}.reward_model", reward_model)
+    faults += _missing_opponent(config)
     unfit = start_kinds.faults(config)
     # A reference may be what the run begins at, and would say the same again.
     return faults + (unfit or _missing_references(config))
 
 
-def _no_reward_model(path: str) -> list[str]:
+def _no_reward_model(setting: str, path: str) -> list[str]:
     """Faults of a path that holds none, with the one beside it that may be meant."""
     folder = local_path(path)
     try:
@@ -42,14 +46,41 @@ def _no_reward_model(path: str) -> list[str]:
         run = RunFolder(folder)
         within = next((at for at in (run.adapter, run.model) if at.is_dir()), None)
         if within is not None and run.spec.is_file():
-            return [f"method.reward_model={path}: that is a run's folder: give what it trained, {within}"]
-        return _missing("method.reward_model", path, None)
+            return [f"{setting}={path}: that is a run's folder: give what it trained, {within}"]
+        return _missing(setting, path, None) or _of_other_labels(setting, path)
     if adapter.get("task_type") == "SEQ_CLS":
         return []
     return [
-        f"method.reward_model={path}: an adapter of a model that writes ({adapter.get('task_type')}), not of one that "
+        f"{setting}={path}: an adapter of a model that writes ({adapter.get('task_type')}), not of one that "
         "rates: give a sequence-classification model, as method=reward trains"
     ]
+
+
+def _of_other_labels(setting: str, path: str) -> list[str]:
+    """Faults of a model that does not give one number for a text, where that is known without a download."""
+    known = config_at(path, None)
+    if known is None:
+        return []
+    names = known.get("id2label")
+    labels = len(names) if isinstance(names, dict) else known.get("num_labels", 2)  # as transformers has it
+    if labels == 1:
+        return []
+    return [
+        f"{setting}={path}: it gives {labels} numbers for a text, and a reward is one: give a sequence-classification "
+        "model of one label, as method=reward trains"
+    ]
+
+
+def _missing_opponent(config: RunConfig) -> list[str]:
+    try:
+        found = opponent.opponent(config)
+    except InvalidInput as error:
+        return list(error.faults)
+    if found is None or found.part.own:
+        return []
+    part = found.part
+    told = f"the base model of the adapter {part.adapter} is not at hand: " if part.adapter else ""
+    return [type(fault)(f"{told}{fault}") for fault in _missing(part.key, part.path, part.revision)]
 
 
 def _missing_file(setting: str, path: str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Models that a run loads beside its policy, a reference's or the one that rates answers: of what shape, and how large.
+"""Models that a run loads beside its policy, a reference's, an opponent's or one that rates: of what shape, how large.
 
 reference=model of 13B beside a policy in bf16 -> [Beside(shape of 40 layers, 26 GB)]; reference=self -> []
 """
@@ -9,13 +9,14 @@ from pathlib import Path
 from trainers import reference_kinds
 from trainers.config import LoRA, RunConfig
 from trainers.errors import InvalidInput
+from trainers.evaluation import opponent
 from trainers.files import read_json
 from trainers.holdings import NF4_DOUBLE_BYTES, quantised, sizes, stored_in_4_bits, stream_bytes, weight_bytes
 from trainers.parameters import Shape
 from trainers.paths import local_path
 from trainers.reference_config import RunReference, SelfReference
 from trainers.start_config import RunStart
-from trainers.workload import reward_model
+from trainers.workload import asked_for, evaluation_model, reward_model
 
 _ADAPTER, _ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
@@ -61,6 +62,24 @@ def start(config: RunConfig, own: tuple[Shape, float], *, gpu: bool) -> Beside |
     return next(iter(compared(begun, own, gpu=gpu)), None)
 
 
+def opponents(config: RunConfig, own: tuple[Shape, float], *, gpu: bool) -> list[Beside]:
+    """The models that must be loaded, one after the other, to answer what the trained policy does.
+
+    One is the start even where another run's policy is the opponent: should few answers end, it tells whether its own
+    did. None where nobody is asked.
+    """
+    if not asked_for(config):
+        return []
+    found = [start(config, own, gpu=gpu)]
+    try:
+        other = opponent.opponent(config)
+    except InvalidInput:  # told elsewhere
+        other = None
+    if other is not None and not (isinstance(config.peft, LoRA) and reference_kinds.serves(config, other.part)):
+        found.append(_reference(config, other.part, own, gpu=gpu))
+    return [model for model in found if model is not None]
+
+
 def _reference(config: RunConfig, part: reference_kinds.Part, own: tuple[Shape, float], *, gpu: bool) -> Beside:
     shape, parameters = (None if part.own else sizes(part.path, part.revision, None)) or own
     loaded = reference_kinds.as_loaded(config, part)
@@ -73,10 +92,18 @@ def _reference(config: RunConfig, part: reference_kinds.Part, own: tuple[Shape, 
 
 
 def rater(config: RunConfig, own: tuple[Shape, float], *, gpu: bool) -> Beside | None:
-    """The reward model, in the dtype of the policy's weights and without a head; None where none is loaded."""
+    """The method's reward model, in the dtype of the policy's weights and without a head; None where none is loaded."""
     path = reward_model(config)
-    if path is None:
-        return None
+    return None if path is None else _rater(config, path, own, gpu=gpu)
+
+
+def evaluator(config: RunConfig, own: tuple[Shape, float], *, gpu: bool) -> Beside | None:
+    """The same of the evaluation's, which is loaded when the policy has answered."""
+    path = evaluation_model(config)
+    return None if path is None else _rater(config, path, own, gpu=gpu)
+
+
+def _rater(config: RunConfig, path: str, own: tuple[Shape, float], *, gpu: bool) -> Beside:
     adapter = read_json(local_path(path) / _ADAPTER)
     base = adapter.get("base_model_name_or_path") if isinstance(adapter, dict) else None
     place = base if isinstance(base, str) else path

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from trainers.config import RunConfig
 from trainers.data_config import Bandit, OnePair, Unpaired
+from trainers.evaluation_config import START
 from trainers.method_config import Backtranslation, OnlineDPO
 from trainers.methods import GOLD, METHODS, STILL, Method
 
@@ -59,6 +60,7 @@ def conflicts(config: RunConfig) -> Iterable[str]:
     if method.data_format == "comparisons" and config.start.kind != "base":
         yield f"method={method.name} trains no policy, and begins at no other run's: leave start=base"
     yield from _unrewarded(config)
+    yield from _unexamined(config)
     quantized = config.quantization.kind != "none" or config.model.prequantized
     if quantized and config.peft.kind == "none":
         yield (
@@ -102,16 +104,40 @@ def _unrewarded(config: RunConfig) -> Iterable[str]:
             + (", or a judge: method.judge.base_url=... method.judge.model=..." * isinstance(method, OnlineDPO))
         )
     if isinstance(method, OnlineDPO) and method.judge.base_url is not None:
-        yield from _no_endpoint(method.judge.base_url)
+        yield from _no_endpoint("method.judge", method.judge.base_url)
     if given is not None and judged:
         yield "method.reward_model and method.judge both say what answers are worth: give one of them"
+    yield from _no_such_gold("method.reward_model", given, config)
+
+
+def _no_such_gold(key: str, given: str | None, config: RunConfig) -> Iterable[str]:
     if given == GOLD and config.data.kind != "toy":
-        yield f"method.reward_model={GOLD} knows the built-in world only: use data=toy, or another reward model"
+        yield f"{key}={GOLD} knows the built-in world only: use data=toy, or another reward model"
     elif given is not None and given != GOLD and given.startswith("builtin:"):
-        yield f"method.reward_model={given}: the only one built in is {GOLD}"
+        yield f"{key}={given}: the only one built in is {GOLD}"
 
 
-def _no_endpoint(url: str) -> Iterable[str]:
+def _unexamined(config: RunConfig) -> Iterable[str]:
+    """Faults of who is to rate the policy's answers, or to answer beside it."""
+    evaluation = config.evaluation
+    judge = evaluation.judge
+    yield from _no_such_gold("evaluation.reward_model", evaluation.reward_model, config)
+    if judge.base_url is not None:
+        yield from _no_endpoint("evaluation.judge", judge.base_url)
+    if (judge.base_url is None) != (judge.model is None):
+        lacks = "base_url" if judge.base_url is None else "model"
+        yield f"evaluation.judge.{lacks} is not given: a judge has both, a base_url and a model"
+    named = {
+        "reward_model": evaluation.reward_model is not None,
+        "opponent": evaluation.opponent != START,
+        "judge.base_url": judge.base_url is not None,
+    }
+    if evaluation.samples == 0 and any(named.values()):
+        keys = ", ".join(f"evaluation.{key}" for key, given in named.items() if given)
+        yield f"{keys}: evaluation.samples=0 leaves no answers to be rated or compared: use evaluation.samples=64"
+
+
+def _no_endpoint(key: str, url: str) -> Iterable[str]:
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
@@ -119,6 +145,6 @@ def _no_endpoint(url: str) -> Iterable[str]:
         sound = False
     if "@" in url:
         # Not quoted: what stands there would be in a log.
-        yield "method.judge.base_url: no name or password in the address: the key comes from method.judge.key_variable"
+        yield f"{key}.base_url: no name or password in the address: the key comes from {key}.key_variable"
     elif not sound:
-        yield f"method.judge.base_url={url}: that is no address such as https://api.openai.com/v1"
+        yield f"{key}.base_url={url}: that is no address such as https://api.openai.com/v1"

@@ -102,6 +102,9 @@ def _of(config: RunConfig, own: tuple[Shape, float], load: Workload, length: flo
     rater = beside.rater(config, own, gpu=True)
     if rater is not None:
         operations += load.rated * said * _forward(rater.shape, said)
+    evaluator = beside.evaluator(config, own, gpu=True)
+    if evaluator is not None:
+        operations += load.judged * said * _forward(evaluator.shape, said)
     moved = 0.0
     for how, (answers, batches) in load.drawn.items():
         tokens = min(config.training.max_length, length + how.new_tokens)

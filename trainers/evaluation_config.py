@@ -1,9 +1,10 @@
-"""The schema of `evaluation=`: what is measured of a policy, and when."""
+"""The schema of `evaluation=`: what is measured of a policy, when, beside whom, and who rates it."""
 
 from typing import Annotated
 
 from pydantic import Field
 
+from trainers.method_config import Judge
 from trainers.sections import Count, Section
 
 
@@ -16,6 +17,21 @@ class Degenerate(Section):
     empty: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
+# As `evaluation.opponent`: what the policy started from.
+START = "start"
+# Without an endpoint, nobody is asked; for the records of runs that know nothing of it.
+_NO_JUDGE = Judge(
+    base_url=None,
+    model=None,
+    key_variable="OPENAI_API_KEY",
+    timeout_s=60.0,
+    tries=6,
+    concurrency=4,
+    price_in=0.0,
+    price_out=0.0,
+)
+
+
 class Evaluation(Section):
     every: Annotated[int, Field(ge=0)]
     batch_size: Count
@@ -26,3 +42,6 @@ class Evaluation(Section):
     max_new_tokens: Count = 256
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     degenerate: Degenerate = Degenerate()
+    reward_model: str | None = None
+    opponent: str = START
+    judge: Judge = _NO_JUDGE

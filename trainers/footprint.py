@@ -159,7 +159,8 @@ class _Run:
     references: list[Beside]
     rater: Beside | None
     # What the trained policy is examined beside.
-    start: Beside | None
+    opponents: list[Beside]
+    evaluator: Beside | None
     compared: list[Beside]
 
     @classmethod
@@ -184,7 +185,8 @@ class _Run:
             update=int(holdings.update_bytes(config, model, trained, each, gpu=gpu)),
             references=beside.references(config, own, gpu=gpu),
             rater=beside.rater(config, own, gpu=gpu),
-            start=beside.start(config, own, gpu=gpu),
+            opponents=beside.opponents(config, own, gpu=gpu),
+            evaluator=beside.evaluator(config, own, gpu=gpu),
             compared=beside.compared(config, own, gpu=gpu),
         )
 
@@ -274,11 +276,7 @@ class _Run:
         sampled: Mapping[Part, int] = {**self._cast, "cache": cache, "activations": passing}
         yield _phase("sampling", self.held, left, {} if writes else rated, sampled)
         if self.rater is not None:
-            # Without autocast or an adapter to train.
-            batch = replace(
-                step, sequences=drawn.batch if writes else drawn.largest, compute=step.stream, mixed=False,
-                attention="sdpa", adapted=frozenset(), rank=0, dora=False, quantised=self.rater.quantised,
-            )  # fmt: skip
+            batch = _rated_alone(self.rater, replace(step, sequences=drawn.batch if writes else drawn.largest))
             cache, passing = passes.rating(self.rater.shape, batch)
             yield _phase("rating", self.held, left, rated, {"cache": cache, "activations": passing})
         if not writes:
@@ -314,17 +312,17 @@ class _Run:
         yield _phase("the optimiser's step", self.held, kept, {"gradients": self.copy, "update": self.update})
 
     def _examining(self, kept: Mapping[Part, int]) -> Iterator[Phase]:
-        """Of `trainers.evaluation`: the policy answers, then what it started from, and all answers are compared."""
+        """Of `trainers.evaluation`: the policy answers, then its opponent, all answers are compared, and then rated."""
         how = workload.examining(self.config, workload.asked_for(self.config))
         tokens = min(self.config.training.max_length, self.step.tokens + how.new_tokens)
         drawn = replace(self.step, sequences=how.largest, tokens=tokens)
         prompt = _prompt(drawn, how.new_tokens)
         cache, passing = passes.sampling(self.model, drawn, prompt)
         yield _phase("examining", self.held, kept, self._cast, {"cache": cache, "activations": passing})
-        if self.start is not None:
-            own = _alone(self.start, drawn)
-            cache, passing = passes.sampling(self.start.shape, own, prompt)
-            loaded: Mapping[Part, int] = {"reference": self.start.bytes, "cast": _cast(self.start, own)}
+        for model in self.opponents:
+            own = _alone(model, drawn)
+            cache, passing = passes.sampling(model.shape, own, prompt)
+            loaded: Mapping[Part, int] = {"reference": model.bytes, "cast": _cast(model, own)}
             yield _phase("examining", self.held, kept, loaded, {"cache": cache, "activations": passing})
         # One model after the other, each of which forgets its copies; a policy without its adapter is asked twice.
         passed = replace(self._scored, tokens=tokens)
@@ -335,6 +333,15 @@ class _Run:
         cast, most = max(each, key=sum)
         loaded = {"reference": sum(other.bytes for other in self.compared), "cast": cast}
         yield _phase("examining", self.held, kept, loaded, {"activations": most})
+        if self.evaluator is not None:
+            yield self._rating(kept, self.evaluator, drawn)
+
+    def _rating(self, kept: Mapping[Part, int], model: Beside, drawn: Step) -> Phase:
+        """Beside the method's own reward model, where that is still there."""
+        batch = _rated_alone(model, drawn)
+        cache, passing = passes.rating(model.shape, batch)
+        rated: Mapping[Part, int] = {"reward model": kept.get("reward model", 0) + model.bytes}
+        return _phase("rating", self.held, kept, rated, {"cache": cache, "activations": passing})
 
 
 def _prompt(step: Step, new_tokens: int) -> int:
@@ -345,6 +352,11 @@ def _prompt(step: Step, new_tokens: int) -> int:
 def _alone(model: Beside, step: Step) -> Step:
     """The step of a model that is loaded for it, without an adapter to train."""
     return replace(step, adapted=frozenset(), rank=0, dora=False, quantised=model.quantised)
+
+
+def _rated_alone(model: Beside, step: Step) -> Step:
+    """The step of a model that rates, without autocast besides."""
+    return replace(_alone(model, step), compute=step.stream, mixed=False, attention="sdpa")
 
 
 def _cast(model: Beside, step: Step) -> int:

@@ -15,6 +15,8 @@ from trainers import reference_kinds, start_kinds
 from trainers.config import RunConfig
 from trainers.data_config import HubPairs, Orca
 from trainers.data_sets import local_files
+from trainers.evaluation import opponent
+from trainers.evaluation_config import START
 from trainers.paths import local_path
 
 _KEYS = (
@@ -25,6 +27,7 @@ _KEYS = (
     ("model", "tokenizer"),
     ("model", "chat_template"),
     ("method", "reward_model"),
+    ("evaluation", "reward_model"),
 )
 # Larger files are told apart by size and time: weights are too large to be read for each command.
 _READ_BYTES = 256 << 20
@@ -50,6 +53,7 @@ def identity(config: RunConfig) -> dict[str, Any]:
     """What makes the run the run it is: its config without tracking and labels, its local inputs by their content."""
     values = config.model_dump(by_alias=True, exclude={"tracking": True, "model": {"name", "parameters_b"}})
     values["reference"] = reference_kinds.used(config)
+    values["evaluation"] = _evaluated(values["evaluation"])
     # Left out where it is the model's own weights: runs of studies older than this are what they were.
     start = start_kinds.used(config)
     values = {key: value for key, value in values.items() if key != "start"} | ({"start": start} if start else {})
@@ -57,6 +61,21 @@ def identity(config: RunConfig) -> dict[str, Any]:
         section, name = key.split(".")
         values[section][name] = digest
     return values
+
+
+def _evaluated(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation's keys that decide what it finds.
+
+    Who rates is left out where nobody was named, so that runs of studies older than this are what they were.
+    """
+    judge = section["judge"]
+    named = {
+        "reward_model": section["reward_model"],
+        "opponent": None if section["opponent"] == START else section["opponent"],
+        "judge": {key: judge[key] for key in ("base_url", "model")} if judge["base_url"] else None,
+    }
+    kept = {key: value for key, value in section.items() if key not in named}
+    return kept | {key: value for key, value in named.items() if value is not None}
 
 
 def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
@@ -86,6 +105,7 @@ def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:
             yield f"{section}.{name}", path
     yield from start_kinds.folders(config).items()
     yield from reference_kinds.folders(config).items()
+    yield from opponent.folders(config).items()
 
 
 def _here(value: str) -> Path | None:

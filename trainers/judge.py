@@ -24,7 +24,7 @@ import httpx2
 from trainers.data import Text
 from trainers.errors import TrainersError
 from trainers.files import read_json, write_json
-from trainers.judge_bill import Bill
+from trainers.judge_bill import Spending
 from trainers.method_config import Judge as Settings
 from trainers.samples import Asked, Label, Sample
 
@@ -44,6 +44,8 @@ _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _LARGEST_REPLY = 1 << 20
 _LONGEST_PAUSE_S = 60.0
 _LOOK_S = 0.2
+# How what it has not said yet is asked for, once it answers again.
+_AGAIN = {"method.judge": " with resume", "evaluation.judge": " with python -m orchestrator evaluate RUN"}
 
 
 class JudgeUnavailable(TrainersError):
@@ -72,19 +74,23 @@ class _Reply:
 
 
 class Judge:
-    """Asks the endpoint that the method's settings name."""
+    """Asks the endpoint that its settings name."""
 
     def __init__(
         self,
         settings: Settings,
         cache: Path,
-        bill: Bill,
+        bill: Spending,
         heed: Callable[[], None] = lambda: None,
         pause_s: float = 1.0,
+        key: str = "method.judge",
     ) -> None:
-        """`cache` is the folder of what was said before; `pause_s` the first pause before another try."""
+        """`cache` is the folder of what was said before; `pause_s` the first pause before another try.
+
+        `key` is the section of the config that the settings are of.
+        """
         self._settings, self._cache, self._bill = settings, cache, bill
-        self._heed, self._pause_s = heed, pause_s
+        self._heed, self._pause_s, self._key = heed, pause_s, key
 
     def label(self, asked: Sequence[Asked], answers: Sequence[Sequence[Sample]]) -> list[Label]:
         """The share of wins of each of two answers to a prompt: [1, 0], [0.75, 0.25], [0.5, 0.5] and so on.
@@ -180,12 +186,12 @@ class Judge:
                 if attempt == self._settings.tries:
                     raise JudgeUnavailable(
                         f"the judge at {self._settings.base_url} did not answer in {attempt} tries ({busy.why}): "
-                        "try again with resume, or raise method.judge.tries"
+                        f"try again{_AGAIN.get(self._key, '')}, or raise {self._key}.tries"
                     ) from None
                 # Not all that wait shall come back together.
                 pause_s = self._pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
                 ended.wait(min(_LONGEST_PAUSE_S, max(pause_s, busy.after_s or 0.0)))
-        raise AssertionError("method.judge.tries is at least 1")
+        raise AssertionError("there is at least 1 try")
 
     def _sent(self, client: httpx2.Client, body: Mapping[str, Any]) -> Any:
         """What the endpoint replied, read as JSON. Raises _Busy, or JudgeUnavailable where it refuses."""
@@ -198,8 +204,8 @@ class Judge:
                     raise _Busy(f"status {response.status_code}", _seconds(response.headers.get("Retry-After")))
                 if response.status_code != httpx2.codes.OK:
                     raise JudgeUnavailable(
-                        f"the judge at {url} refuses with status {response.status_code}: check method.judge.base_url, "
-                        f"method.judge.model and the key in the environment's {self._settings.key_variable}"
+                        f"the judge at {url} refuses with status {response.status_code}: check {self._key}.base_url, "
+                        f"{self._key}.model and the key in the environment's {self._settings.key_variable}"
                     )
                 return json.loads(_bounded(response))
         except (httpx2.TransportError, httpx2.DecodingError) as error:

@@ -9,6 +9,29 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
+
+
+class Spending(Protocol):
+    """Where it is noted what a judge takes; several threads note at a time."""
+
+    def add(self, tokens_in: int, tokens_out: int) -> None:
+        """Note a reply. Raises OSError."""
+
+
+class Count:
+    """Replies that were paid for by this process."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.replies = self.tokens_in = self.tokens_out = 0
+
+    def add(self, tokens_in: int, tokens_out: int) -> None:
+        """Count a reply."""
+        with self._lock:
+            self.replies += 1
+            self.tokens_in += tokens_in
+            self.tokens_out += tokens_out
 
 
 class Bill:

@@ -22,7 +22,10 @@ EVAL_METRICS = (
 SAMPLE_METRICS = (
     "eval/kl", "eval/kl_se", "eval/kl_per_token", "eval/kl_per_token_se", "eval/kl_k1", "eval/kl_k1_se", "eval/kl_k3",
     "eval/kl_k3_se", "eval/entropy", "eval/repetition", "eval/length", "eval/ended", "eval/answers", "eval/reward",
-    "eval/reward_se", "eval/start_reward", "eval/win_rate", "eval/win_rate_se", "eval/degenerate",
+    "eval/reward_se", "eval/start_reward", "eval/win_rate", "eval/win_rate_se", "eval/win_rate_lc",
+    "eval/win_rate_lc_se", "eval/degenerate", "eval/judge_win_rate", "eval/judge_win_rate_se", "eval/judge_win_rate_lc",
+    "eval/judge_win_rate_lc_se", "eval/judge_calls", "eval/judge_tokens_in", "eval/judge_tokens_out",
+    "eval/judge_cost_usd",
 )  # fmt: skip
 # Of held-out pairs, whose measures are also told by the length of their answers, as eval/margin_nats.short.
 LENGTHS = ("short", "medium", "long")

@@ -14,8 +14,9 @@ from trainers.metric_names import LENGTHS
 Direction = Literal["maximize", "minimize"]
 # What must be alike among runs whose numbers are set side by side. `method`: its loss; `strength`: its beta, tau or
 # lambda; `reference`: what log-ratios are taken to; `tokenizer`: what a token is; `opponent`: whose answers they are
-# judged against; `rater`: the reward model or judge; `sampling`: how answers were drawn. Held-out data must be for all.
-Dependence = Literal["method", "strength", "reference", "tokenizer", "opponent", "rater", "sampling"]
+# judged against; `rater`: the reward model; `judge`: the judge; `sampling`: how answers were drawn. Held-out data must
+# be for all.
+Dependence = Literal["method", "strength", "reference", "tokenizer", "opponent", "rater", "judge", "sampling"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ METRICS = _table(
            _on("opponent", "rater", "sampling"), _OF_ANSWERS, _SHARE),
     Metric("eval/win_rate_lc", "the same at equal length", "share", "maximize",
            _on("opponent", "rater", "sampling"), _OF_ANSWERS, _SHARE),
+    Metric("eval/judge_win_rate", "answers that the judge prefers to the opponent's", "share", "maximize",
+           _on("opponent", "judge", "sampling"), _OF_ANSWERS, _SHARE),
+    Metric("eval/judge_win_rate_lc", "the same at equal length", "share", "maximize",
+           _on("opponent", "judge", "sampling"), _OF_ANSWERS, _SHARE),
     Metric("eval/reward", "reward of answers", "the rater's", "maximize", _on("rater", "sampling"),
            ("eval/policy_accuracy",)),
     Metric("eval/start_reward", "reward of the opponent's answers", "the rater's", None, _on("rater", "sampling")),
@@ -91,6 +96,9 @@ METRICS = _table(
            _OF_ANSWERS, _SHARE),
     Metric("eval/answers", "sampled answers", "count", None),
     Metric("eval/degenerate", "degenerate policies", "share", "minimize", bounds=_SHARE),
+    Metric("eval/judge_calls", "questions put to the judge", "count", None),
+    Metric("eval/judge_tokens_in", "tokens that the judge read", "count", None),
+    Metric("eval/judge_tokens_out", "tokens that the judge wrote", "count", None),
     Metric("eval/judge_cost_usd", "what the judge cost", "USD", "minimize"),
     # What TRL logs while it trains
     Metric("train/rewards/accuracies", "the implicit reward's accuracy on training pairs", "share", "maximize",

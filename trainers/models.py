@@ -141,9 +141,13 @@ def load_tokenizer(config: RunConfig, cache_dir: Path) -> Any:
     """
     path = config.model.tokenizer or config.model.path
     revision = config.model.revision if config.model.tokenizer is None else None
-    tokenizer = tokenizer_at(path, revision, cache_dir)
-    if config.model.chat_template is not None:
-        tokenizer.chat_template = _template(config.model.chat_template)
+    return completed(tokenizer_at(path, revision, cache_dir), config.model.chat_template, path)
+
+
+def completed(tokenizer: Any, chat_template: str | None, path: str) -> Any:
+    """The tokenizer of `path` with that chat template, built-in or a file, and a padding, as in `load_tokenizer`."""
+    if chat_template is not None:
+        tokenizer.chat_template = _template(chat_template)
     if tokenizer.eos_token_id is None:
         raise InvalidInput([f"the tokenizer of {path} has no end-of-text token: give another one, model.tokenizer=..."])
     if tokenizer.pad_token_id is None:

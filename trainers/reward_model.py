@@ -84,12 +84,14 @@ class Classifier:
         return list(self.tokenizer.apply_chat_template(conversation, return_dict=True)["input_ids"])
 
 
-def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> Reward:
+def load_reward(
+    path: str, policy: Policy, cache_dir: Path, batch_size: int, key: str = "method.reward_model"
+) -> Reward:
     """The reward model at `path`: a hub id, a folder with a model or with an adapter beside its tokenizer, or gold.
 
     Weights are read in the policy's dtype, and lie where it does; those under an adapter that was trained over weights
     in 4 bits are packed as they were then. Raises InvalidInput where it gives more than one number, or reads chat
-    messages without a template.
+    messages without a template, in words of the setting `key` that names it.
     """
     if path == GOLD:
         return Gold()
@@ -97,7 +99,7 @@ def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> 
     base = _base(folder)
     if base is not None and Path(base).is_absolute() and not Path(base).exists():
         raise InvalidInput([
-            f"method.reward_model={path}: it is an adapter to {base}, which is gone: put that model back, or train the "
+            f"{key}={path}: it is an adapter to {base}, which is gone: put that model back, or train the "
             "reward model with peft=none, whose folder holds all"
         ])  # fmt: skip
     device = next(policy.model.parameters()).device
@@ -111,7 +113,7 @@ def load_reward(path: str, policy: Policy, cache_dir: Path, batch_size: int) -> 
     keep_from_repacking(model)
     if model.config.num_labels != 1:
         raise InvalidInput([
-            f"method.reward_model={path}: it gives {model.config.num_labels} numbers for a text, and a reward is one: "
+            f"{key}={path}: it gives {model.config.num_labels} numbers for a text, and a reward is one: "
             "give a sequence-classification model of one label, as method=reward trains"
         ])  # fmt: skip
     if base is not None:

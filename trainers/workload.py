@@ -44,7 +44,8 @@ class Workload:
     """Sequences of prompt and answer, by what is done with them. Where a method makes its own, the most it may make.
 
     `trained` go forward and backward, `asked` forward alone while training; `scored` are the policy's, `referred` the
-    reference's, `rated` the reward model's. `drawn` are answers, in so many passes, by how they are drawn.
+    reference's, `rated` the method's reward model's, `judged` the evaluation's. `drawn` are answers, in so many passes,
+    by how they are drawn.
     """
 
     trained: float = 0
@@ -52,6 +53,7 @@ class Workload:
     scored: float = 0
     referred: float = 0
     rated: float = 0
+    judged: float = 0
     drawn: Mapping[Drawing, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -95,6 +97,12 @@ def reward_model(config: RunConfig) -> str | None:
     return None if unused else path
 
 
+def evaluation_model(config: RunConfig) -> str | None:
+    """Where the weights of the model are that rates the trained policy's answers; None as in `reward_model`."""
+    path = config.evaluation.reward_model
+    return None if path == GOLD or not asked_for(config) else path
+
+
 def own_tokens(config: RunConfig, tokens: float) -> float:
     """Of a sequence whose prompt the policy answers itself, at most, where those of the data have so many."""
     drawn = drawing(config)
@@ -118,7 +126,7 @@ def workload(config: RunConfig, train: int, heldout: int) -> Workload:
     evaluations = 1 + sum(_times_every(config.evaluation.every, config, pairs) for pairs in trainings)
     scored = found.scored + 2 * heldout * evaluations
     referred = found.referred + (0 if METHODS[config.method.name].data_format == "comparisons" else 2 * heldout)
-    drawn = dict(found.drawn)
+    drawn, judged = dict(found.drawn), 0
     samples = min(asked_for(config), heldout)
     if samples:
         # The policy answers each time, what it started from once; all answers, and the pairs of their prompts, are
@@ -127,8 +135,9 @@ def workload(config: RunConfig, train: int, heldout: int) -> Workload:
         how, times = examining(config, samples), examinations + 1
         answers, passes = drawn.get(how, (0, 0))
         drawn[how] = (answers + samples * times, passes + how.passes(samples) * times)
+        judged = 2 * samples * examinations if evaluation_model(config) else 0
         scored, referred = scored + 3 * samples * examinations, referred + 3 * samples * examinations
-    return replace(found, scored=scored, referred=referred, drawn=drawn)
+    return replace(found, scored=scored, referred=referred, judged=judged, drawn=drawn)
 
 
 # What the run does beside its evaluations, and how many pairs each of its trainings is on.

@@ -9,7 +9,7 @@ from analysis.errors import BadQuestion
 from analysis.runs import Runs
 
 # What answers are worth before what pairs say; of pairs, what needs no reference first.
-PREFERRED = ("eval/win_rate", "eval/reward", "eval/policy_accuracy", "eval/reward_accuracy")
+PREFERRED = ("eval/win_rate", "eval/judge_win_rate", "eval/reward", "eval/policy_accuracy", "eval/reward_accuracy")
 
 
 def choose_metric(runs: Runs, cells: Sorted, asked: str | None) -> tuple[str, list[str]]:

@@ -12,9 +12,19 @@ from analysis.runs import Runs
 
 Better = Literal["higher", "lower"] | None
 # By which runs are ranked where nobody says: the first of these that a completed run has.
-RANKED_BY = ("eval/win_rate", "eval/reward", "eval/reward_accuracy", "eval/policy_accuracy", "eval/margin_nats")
+RANKED_BY = (
+    "eval/win_rate",
+    "eval/judge_win_rate",
+    "eval/reward",
+    "eval/reward_accuracy",
+    "eval/policy_accuracy",
+    "eval/margin_nats",
+)
 # Numbers that are no score of a policy: how many there are, and errors of other numbers.
-_NO_SCORES = ("eval/pairs", "eval/degenerate", "eval/judge_cost_usd")
+_NO_SCORES = (
+    "eval/pairs", "eval/answers", "eval/degenerate", "eval/judge_calls", "eval/judge_tokens_in",
+    "eval/judge_tokens_out", "eval/judge_cost_usd",
+)  # fmt: skip
 # Log-probabilities of the token that ends an answer, from the token study.
 EOS_LOGRATIO, EOS_LOGP = "tokens/eos_logratio", "tokens/eos_logp"
 # Bookkeeping of the trainer: straight lines.
@@ -24,8 +34,10 @@ _DULL_CURVES = ("train/epoch", "train/num_tokens", "eval/pairs")
 _KNOWN: dict[str, tuple[str, str, Better]] = {
     "eval/win_rate": ("win rate", "", "higher"),
     "eval/win_rate_lc": ("win rate, length-controlled", "", "higher"),
+    "eval/judge_win_rate": ("win rate by judge", "", "higher"),
+    "eval/judge_win_rate_lc": ("win rate by judge, length-controlled", "", "higher"),
     "eval/reward": ("reward", "", "higher"),
-    "eval/start_reward": ("reward of the starting policy", "", None),
+    "eval/start_reward": ("reward of the opponent", "", None),
     "eval/reward_accuracy": ("reward accuracy", "", "higher"),
     "eval/policy_accuracy": ("policy accuracy", "", "higher"),
     "eval/policy_accuracy_norm": ("policy accuracy per token", "", "higher"),

@@ -1,4 +1,4 @@
-"""The models that a policy is put beside after training: what it started from, and what it is held to.
+"""The models that a policy is put beside after training: what it started from, what it is held to, its opponent.
 
 Where one of them is the policy without its adapter, nothing is loaded; else it is loaded for as long as it is asked.
 """
@@ -38,15 +38,15 @@ def start_part(config: RunConfig) -> Part:
     return _only(reference_kinds.parts(config.model_copy(update={"reference": SelfReference(kind="self")})))
 
 
-def start_identity(config: RunConfig, policy: Policy, cache_dir: Path) -> dict[str, Any]:
-    """All that decides what the policy said before training. Raises OSError where its weights cannot be read."""
-    return ReferenceModel(config, policy, start_part(config), cache_dir).identity()
+def identity(config: RunConfig, policy: Policy, part: Part, cache_dir: Path) -> dict[str, Any]:
+    """All that decides what a model says, but for how is asked. Raises OSError where its weights cannot be read."""
+    return ReferenceModel(config, policy, part, cache_dir).identity()
 
 
 @contextlib.contextmanager
-def start_opened(config: RunConfig, policy: Policy, cache_dir: Path) -> Iterator[Policy]:
-    """The policy as it was before training. Raises OSError where its weights are gone."""
-    with opened(config, policy, start_part(config), cache_dir) as other, other.in_place():
+def policy_of(config: RunConfig, policy: Policy, part: Part, cache_dir: Path) -> Iterator[Policy]:
+    """The model as a policy, with the tokenizer of `policy`. Raises OSError where its weights are gone."""
+    with opened(config, policy, part, cache_dir) as other, other.in_place():
         yield Policy(other.model, policy.tokenizer, policy.precision, policy.task)
 
 

@@ -2,30 +2,32 @@
 
     examine(subject) -> Findings({"eval/kl": 12.4, "eval/reward": 3.1, ...}, rows of answers.jsonl, tokens.json, None)
 
-Each prompt is answered once by the policy and once by what it started from; one forward pass over these answers, and
-over the held-out pairs of the same prompts, gives KL, entropy and the study of tokens.
+Each prompt is answered once by the policy and once by its opponent, as a rule what it started from; one forward pass
+over these answers, and over the held-out pairs of the same prompts, gives KL, entropy and the study of tokens.
 """
 
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from trainers.config import RunConfig
 from trainers.distributed import World
 from trainers.errors import InvalidInput
-from trainers.evaluation import degeneracy, estimates, wins
-from trainers.evaluation.answers import answers, start_answers, with_room
+from trainers.evaluation import contest, degeneracy, estimates
+from trainers.evaluation.answers import answers, opponent_answers, start_answers
 from trainers.evaluation.beside import other_tokens, reference_opened
 from trainers.evaluation.compare import Compared, compare
+from trainers.evaluation.opponent import opponent
 from trainers.evaluation.other_tokens import reference_logps
 from trainers.evaluation.pairs import Buckets, HeldOut
 from trainers.evaluation.prompts import Prompt, prompts, shown
 from trainers.evaluation.repetition import repetition
-from trainers.evaluation.scoring import rated, scorer_of
+from trainers.evaluation.room import with_room
 from trainers.evaluation.tokens import study
+from trainers.evaluation_config import START
 from trainers.generate import ends
 from trainers.models import Policy
 from trainers.samples import Sample
@@ -48,13 +50,15 @@ class Subject:
 class Findings:
     """What came out; a measure that could not be taken is NaN.
 
-    `answers` are the rows of answers.jsonl, `tokens` what tokens.json holds, `degenerate` why the policy is.
+    `answers` are the rows of answers.jsonl, `tokens` what tokens.json holds, `degenerate` why the policy is; `missing`
+    says of measures that are NaN because somebody could not be asked why that is.
     """
 
     metrics: Mapping[str, float]
     answers: Sequence[Mapping[str, Any]]
     tokens: Mapping[str, Any] | None
     degenerate: str | None
+    missing: Mapping[str, str] = field(default_factory=dict)
 
 
 NOTHING = Findings({}, (), None, None)
@@ -74,7 +78,7 @@ class Measured:
 
 
 def examine(subject: Subject) -> Findings:
-    """The policy beside its reference and its start; nothing where `evaluation.samples` is 0 or there are no texts.
+    """The policy beside its reference and its opponent; nothing where `evaluation.samples` is 0 or there are no texts.
 
     Raises Stopped in the middle where the run is asked to stop.
     """
@@ -83,30 +87,70 @@ def examine(subject: Subject) -> Findings:
     if not asked:
         return NOTHING
     said = answers(config, policy, asked, subject.heed, world)
-    before = start_answers(config, policy, asked, subject.cache_dir, subject.heed, world)
+    others, away = _opponent_answers(subject, asked)
     measured, tokens = _measured(subject, asked, said)
-    scorer, questions = scorer_of(config), [prompt.asked for prompt in asked]
-    rewards = rated(scorer, questions, said, subject.heed, world)
-    start_rewards = rated(scorer, questions, before, subject.heed, world)
-    won = wins.by_reward(rewards, start_rewards)
+    questions = [prompt.asked for prompt in asked]
+    found = contest.contest(config, policy, subject.cache_dir, questions, said, others, subject.heed, world)
 
-    metrics = _of_answers(said, measured)
-    if scorer is not None:
-        metrics |= _of_rewards(rewards, start_rewards, won)
-    start_ended = sum(answer.ended for answer in before) / len(before)
+    metrics = {**_of_answers(said, measured), **found.metrics}
     texts = [answer.text for answer in said]
+    start_ended = _start_ended(subject, asked, others, metrics["eval/ended"])
     why = degeneracy.reason(config.evaluation.degenerate, metrics, texts, start_ended)
     metrics["eval/degenerate"] = float(why is not None)
+    missing = {**dict.fromkeys(_beside(metrics), away), **found.missing} if away else found.missing
     if world.first:
-        _tell_missing(metrics)
+        _tell_missing(metrics, missing)
+    name = _name(config)
+    beside: Sequence[Sample | None] = [None] * len(said) if others is None else others
     rows = [
-        _row(prompt, answer, one, other)
-        | {"reward": reward, "start_reward": start_reward, "win": win, "opponent": "start"}
-        for prompt, answer, one, other, reward, start_reward, win in zip(
-            asked, said, measured, before, rewards, start_rewards, won, strict=True
-        )
+        {**_row(prompt, answer, one), **_of_opponent(other), **worth, "opponent": name}
+        for prompt, answer, one, other, worth in zip(asked, said, measured, beside, found.rows, strict=True)
     ]
-    return Findings(metrics, rows, tokens, why)
+    return Findings(metrics, rows, tokens, why, missing)
+
+
+def _opponent_answers(subject: Subject, asked: Sequence[Prompt]) -> tuple[list[Sample] | None, str]:
+    """What the opponent answers, or why it does not.
+
+    A policy is not lost for an opponent that is gone. What it started from is never gone but for a reason that would
+    have ended the run before; and of several ranks all must go the same way.
+    """
+    config, world = subject.config, subject.world
+    assert subject.held.texts is not None
+    texts = [subject.held.texts[prompt.place] for prompt in asked]
+    try:
+        found = opponent_answers(config, subject.policy, asked, texts, subject.cache_dir, subject.heed, world)
+    except (InvalidInput, OSError, ValueError, RuntimeError) as problem:
+        if config.evaluation.opponent == START or world.shared:
+            raise
+        why = contest.why_not(f"evaluation.opponent={config.evaluation.opponent} cannot answer", problem)
+        print(f"evaluation: {why}", file=sys.stderr)
+        return None, why
+    return found, ""
+
+
+def _start_ended(subject: Subject, asked: Sequence[Prompt], others: Sequence[Sample] | None, ended: float) -> float:
+    """Share of the start's answers that end by themselves; it is asked only where that makes a difference."""
+    config, bound = subject.config, subject.config.evaluation.degenerate.ended
+    if config.evaluation.opponent != START:
+        if bound is None or not ended < bound:
+            return ended
+        others = start_answers(config, subject.policy, asked, subject.cache_dir, subject.heed, subject.world)
+    assert others is not None
+    return sum(answer.ended for answer in others) / len(others)
+
+
+def _name(config: RunConfig) -> str:
+    try:
+        other = opponent(config)
+    except InvalidInput:
+        return config.evaluation.opponent
+    return START if other is None else other.name
+
+
+def _beside(metrics: Mapping[str, float]) -> list[str]:
+    """Measures that an opponent is needed for."""
+    return [name for name in metrics if "win_rate" in name or name == "eval/start_reward"]
 
 
 def _measured(
@@ -209,19 +253,7 @@ def _of_answers(said: Sequence[Sample], measured: Sequence[Measured]) -> dict[st
     return found
 
 
-def _of_rewards(
-    rewards: Sequence[float | None], start_rewards: Sequence[float | None], won: Sequence[float | None]
-) -> dict[str, float]:
-    """eval/reward, eval/start_reward: mean reward of the answers, and of the start's; eval/win_rate: of the former."""
-    found: dict[str, float] = {}
-    known = [reward for reward in rewards if reward is not None]
-    found["eval/reward"], found["eval/reward_se"] = estimates.mean(known)
-    found["eval/start_reward"], _ = estimates.mean([reward for reward in start_rewards if reward is not None])
-    found["eval/win_rate"], found["eval/win_rate_se"] = wins.win_rate(won)
-    return found
-
-
-def _row(prompt: Prompt, answer: Sample, measured: Measured, other: Sample) -> dict[str, Any]:
+def _row(prompt: Prompt, answer: Sample, measured: Measured) -> dict[str, Any]:
     return {
         "prompt": prompt.name,
         "prompt_text": shown(prompt.asked.text),
@@ -233,8 +265,13 @@ def _row(prompt: Prompt, answer: Sample, measured: Measured, other: Sample) -> d
         "k3": _finite(measured.k3),
         "entropy": _finite(measured.entropy / measured.tokens) if measured.tokens else None,
         "repetition": measured.repetition,
-        "start_text": other.text,
-        "start_tokens": len(other.ids),
+    }
+
+
+def _of_opponent(answer: Sample | None) -> dict[str, Any]:
+    return {
+        "start_text": None if answer is None else answer.text,
+        "start_tokens": None if answer is None else len(answer.ids),
     }
 
 
@@ -242,7 +279,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _tell_missing(metrics: Mapping[str, float]) -> None:
-    missing = [name for name, value in metrics.items() if not math.isfinite(value)]
+def _tell_missing(metrics: Mapping[str, float], told: Mapping[str, str]) -> None:
+    """But for those whose reason was told."""
+    missing = [name for name, value in metrics.items() if not math.isfinite(value) and name not in told]
     if missing:
         print(f"evaluation: no finite value of {', '.join(missing)}", file=sys.stderr)

@@ -46,6 +46,8 @@ def write(
             write_whole(path, content)
     told = {
         "metrics": {name: value if math.isfinite(value) else None for name, value in final.metrics.items()},
+        # Why a measure is null, where somebody could not be asked.
+        "missing": dict(final.findings.missing),
         "degenerate": final.findings.degenerate,
         "settings": config.evaluation.model_dump(),
         "policy": policy,

@@ -19,7 +19,7 @@ from trainers.models import Policy
 from trainers.samples import Asked, Sample
 
 # Longer than any text, for models that have no longest one.
-_NO_LIMIT = 1 << 30
+NO_LIMIT = 1 << 30
 
 
 def reference_logps(
@@ -40,11 +40,11 @@ def reference_logps(
         tokenizer = models.tokenizer_at(part.path, part.revision, cache_dir)
         with opened(config, policy, part, cache_dir) as other, other.in_place():
             same = part.own or tokenizer.get_vocab() == policy.tokenizer.get_vocab()
-            read = _as_they_are(asked, answers) if same else _read(asked, answers, tokenizer, _longest(other.model))
+            told = _as_they_are(asked, answers) if same else read(asked, answers, tokenizer, _longest(other.model))
             size = 2 * config.evaluation.batch_size
             pad_id = policy.pad_id if same else 0
             logps, _ = score_answers(
-                other.model, read, size, pad_id, autocast=policy.autocast, heed=heed, world=world
+                other.model, told, size, pad_id, autocast=policy.autocast, heed=heed, world=world
             )  # fmt: skip
             summed += part.weight * logps.double()
         # Before the next one is loaded.
@@ -56,19 +56,19 @@ def _as_they_are(asked: Sequence[Asked], answers: Sequence[Sample]) -> list[tupl
     return [(prompt.ids, answer.ids) for prompt, answer in zip(asked, answers, strict=True)]
 
 
-def _read(
+def read(
     asked: Sequence[Asked], answers: Sequence[Sample], tokenizer: Any, limit: int
 ) -> list[tuple[Sequence[int], Sequence[int]]]:
     """Ids of prompt and answer; an answer that did not end by itself has no end here either, if it is plain text."""
     texts = [_said(prompt.text, answer.text) for prompt, answer in zip(asked, answers, strict=True)]
     pairs = [Pair(prompt.text, text, text) for prompt, text in zip(asked, texts, strict=True)]
-    read: list[tuple[Sequence[int], Sequence[int]]] = []
+    found: list[tuple[Sequence[int], Sequence[int]]] = []
     for pair, answer in zip(tokenise(pairs, tokenizer, limit), answers, strict=True):
         ids = pair.chosen_ids
         if not answer.ended and len(ids) > 1 and ids[-1] == tokenizer.eos_token_id:
             ids = ids[:-1]
-        read.append((pair.prompt_ids, ids))
-    return read
+        found.append((pair.prompt_ids, ids))
+    return found
 
 
 def _said(prompt: Text, text: str) -> Text:
@@ -76,4 +76,4 @@ def _said(prompt: Text, text: str) -> Text:
 
 
 def _longest(model: Any) -> int:
-    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or _NO_LIMIT)
+    return int(getattr(model.config.get_text_config(), "max_position_embeddings", None) or NO_LIMIT)

@@ -11,10 +11,11 @@ from tests.fakes.examined import evaluated, examined_config, pushed, subject
 from tests.fakes.tiny_runs import pair
 from trainers.data import Pair
 from trainers.evaluation.answer_store import AnswerStore
-from trainers.evaluation.answers import answers, start_answers, with_room
+from trainers.evaluation.answers import answers, start_answers
 from trainers.evaluation.examine import Subject
 from trainers.evaluation.pairs import HeldOut
 from trainers.evaluation.prompts import Prompt, prompts, shown
+from trainers.evaluation.room import with_room
 from trainers.samples import Sample
 from trainers.workload import asked_for
 
