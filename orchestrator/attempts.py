@@ -54,6 +54,19 @@ def _lock(descriptor: int, folder: RunFolder) -> None:
         print(f"{folder.root} cannot be locked ({error}): start no second attempt meanwhile", file=sys.stderr)
 
 
+def is_busy(folder: RunFolder) -> bool:
+    """Whether a process works in the run's folder now."""
+    if not folder.lock.exists():
+        return False
+    try:
+        with alone_in(folder):
+            return False
+    except RunFolderBusy:
+        return True
+    except OSError:  # a folder that one may only read
+        return False
+
+
 def count_attempt(descriptor: int, folder: RunFolder) -> int:
     """Note that an attempt begins here, and return its number, 1 for the first."""
     attempt = attempts_made(folder) + 1

@@ -18,8 +18,9 @@ from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.wording import one_line
 from trainers.nearest import did_you_mean
 
-VERBS = ("run", "plan", "status", "resume", "cancel", "sync")
+VERBS = ("run", "plan", "status", "resume", "cancel", "sync", "evaluate")
 _OF_A_STUDY = ("status", "resume", "cancel", "sync")
+_OF_FOLDERS = (*_OF_A_STUDY, "evaluate")
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,13 @@ class Command:
     multirun: bool
     config_name: str
     config_dir: str | None
-    # The study, for the verbs that work on one.
-    folder: Path | None
+    # The study, for the verbs that work on one; studies and runs, for the one that works on several.
+    folders: tuple[Path, ...]
     # What Hydra is to tell instead: its flags, in the order in which it takes them.
     about: tuple[str, ...]
+    # Of `evaluate`: which checkpoints, and whether what is there is done again.
+    checkpoint: str | None = None
+    again: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,15 +73,28 @@ def parse(argv: Sequence[str]) -> Command:
     # The verb may stand anywhere; what else has no "=" is a folder, or a slip.
     verb = next((word for word in bare if word in VERBS), "run")
     bare.remove(verb) if verb in bare else None
-    if verb not in _OF_A_STUDY:
+    if verb not in _OF_FOLDERS:
         faults += [_no_verb(word) for word in bare]
-    elif len(bare) != 1:
+    elif verb in _OF_A_STUDY and len(bare) != 1:
         faults.append(f"{verb}: needs the folder of one study: python -m orchestrator {verb} outputs/STUDY")
-    folder = Path(bare[0]) if verb in _OF_A_STUDY and bare else None
+    elif not bare:
+        faults.append(f"{verb}: needs folders of studies or runs: python -m orchestrator {verb} outputs/STUDY")
+    if verb != "evaluate":
+        given = {"--checkpoint": flags.checkpoint is not None, "--again": flags.again}
+        faults += [f"{flag} goes with evaluate" for flag, is_given in given.items() if is_given]
     if faults:
         raise BadCommand(faults)
-    about = _about_flags(flags)
-    return Command(verb, tuple(overrides), flags.multirun, flags.config_name, flags.config_dir, folder, about)
+    return Command(
+        verb,
+        tuple(overrides),
+        flags.multirun,
+        flags.config_name,
+        flags.config_dir,
+        tuple(map(Path, bare)) if verb in _OF_FOLDERS else (),
+        _about_flags(flags),
+        flags.checkpoint,
+        flags.again,
+    )
 
 
 def _no_verb(word: str) -> str:
@@ -103,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(flag, *short, action="store_true")
     parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
     parser.add_argument("--package", "-p")
+    parser.add_argument("--checkpoint")
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--info", "-i", nargs="?", const="all", choices=_INFO)
     return parser
 

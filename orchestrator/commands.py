@@ -3,10 +3,8 @@
 import contextlib
 import dataclasses
 import re
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 
@@ -15,7 +13,9 @@ from orchestrator.cli import Command, command_line
 from orchestrator.command_settings import changed_settings
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
+from orchestrator.evaluation.command import evaluate
 from orchestrator.exit_codes import COMPLETED, GO_ON_LATER, SOME_FAILED, STOPPED
+from orchestrator.interrupts import ENDING, interrupting
 from orchestrator.launchers import choose, cluster
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, make_plan
@@ -43,6 +43,7 @@ def carry_out(command: Command, argv: Sequence[str]) -> int:
         "resume": lambda: _resume(command, argv, console),
         "cancel": lambda: _cancel(_folder(command), console),
         "sync": lambda: sync.sync(_folder(command), console),
+        "evaluate": lambda: evaluate(command.folders, command.overrides, command.checkpoint, command.again, console),
     }
     return verbs[command.verb]()
 
@@ -194,7 +195,7 @@ def _work(
             still_held=still_held,
             steps=() if settings.launcher_detaches else folder.steps(record),
         )
-        with contextlib.closing(watcher), _signals(study):
+        with contextlib.closing(watcher), interrupting(study):
             study.carry_out()
     table = study_table(record, settings, runs, study.results, study.under_way())
     if study.results or not study.left:
@@ -240,32 +241,10 @@ def _left(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: 
     if unsubmitted:
         tell(console, f"{unsubmitted} more are not submitted yet (launcher.max_submitted): resume submits them")
     _say_where_to_look(folder, console)
-    if study.left in {number.name for number in _ENDING}:
+    if study.left in {number.name for number in ENDING}:
         return STOPPED
     failed = any(result.status == "failed" for result in study.results.values())
     return SOME_FAILED if unsent or failed else COMPLETED
-
-
-# SIGUSR2 is what Slurm sends a controller that is a job, before its time is over.
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
-
-
-@contextlib.contextmanager
-def _signals(study: Study) -> Iterator[None]:
-    """Ctrl-C, SIGTERM or a closed terminal ask the study to stop, and the second time to stop at once.
-
-    A study whose jobs outlive it is left instead.
-    """
-
-    def ask(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
-        study.interrupt(signal.Signals(number).name)
-
-    before = {number: signal.signal(number, ask) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _say_where_to_look(folder: StudyFolder, console: Console) -> None:
@@ -340,5 +319,5 @@ def _settings(record: StudyRecord, command: Command) -> StudySettings:
 
 
 def _folder(command: Command) -> Path:
-    assert command.folder is not None
-    return command.folder
+    (folder,) = command.folders
+    return folder

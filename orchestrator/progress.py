@@ -26,7 +26,7 @@ from orchestrator.launchers.base import Job
 from orchestrator.store import StudyFolder
 from orchestrator.wording import clock, duration, one_line
 from trainers.files import read_json
-from trainers.spec import RunResult, RunSpec
+from trainers.spec import FINAL, RunResult, RunSpec
 
 _TAIL_BYTES = 4096
 # Rows of the live table: more would not fit a screen, and each costs two files read four times a second.
@@ -96,7 +96,8 @@ class Tally:
 class PlainProgress:
     """A line when a run ends: for logs and pipes."""
 
-    def __init__(self, console: Console, folder: StudyFolder, total: int, capacity: int) -> None:
+    def __init__(self, console: Console, folder: StudyFolder | None, total: int, capacity: int) -> None:
+        """Lines go to the log of the study as well, where there is one."""
         self._console, self._folder = console, folder
         self._tally = Tally(total, capacity)
         self._started: set[str] = set()
@@ -108,12 +109,13 @@ class PlainProgress:
     def ended(self, spec: RunSpec, result: RunResult) -> None:
         """Say how, and keep it in study.log."""
         now = spec.run_id in self._started
-        if spec.step is None:
+        before = spec.step == "reference"
+        if not before:
             self._tally.add(result, now=now)
         if now or result.same_as:
             text = ended_line(spec, result)
-            log(self._folder, text)
-            place = "before" if spec.step is not None else f"{self._tally.ended.total()}/{self._tally.total}"
+            self._log(text)
+            place = "before" if before else f"{self._tally.ended.total()}/{self._tally.total}"
             self._show(Text(f"[{place}] {text}", _STYLES.get(result.status, "")))
 
     def tick(self, active: Sequence[Job]) -> None:
@@ -121,11 +123,15 @@ class PlainProgress:
 
     def say(self, text: str) -> None:
         """A line, in study.log too."""
-        log(self._folder, text)
+        self._log(text)
         self._show(Text(text, "bold"))
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def _log(self, text: str) -> None:
+        if self._folder is not None:
+            log(self._folder, text)
 
     def _show(self, text: Text) -> None:
         self._console.print(text, soft_wrap=True, highlight=False)
@@ -134,7 +140,7 @@ class PlainProgress:
 class LiveProgress(PlainProgress):
     """The same lines above a table of the runs under way that keeps itself up to date."""
 
-    def __init__(self, console: Console, folder: StudyFolder, total: int, capacity: int) -> None:
+    def __init__(self, console: Console, folder: StudyFolder | None, total: int, capacity: int) -> None:
         super().__init__(console, folder, total, capacity)
         self._live = Live(Text("starting"), console=console, refresh_per_second=4, transient=True)
         self._live.start()
@@ -151,7 +157,7 @@ class LiveProgress(PlainProgress):
             self._live.stop()
 
 
-def progress(console: Console, folder: StudyFolder, total: int, capacity: int) -> PlainProgress:
+def progress(console: Console, folder: StudyFolder | None, total: int, capacity: int) -> PlainProgress:
     """The progress that suits the console."""
     kind = LiveProgress if console.is_terminal else PlainProgress
     return kind(console, folder, total, capacity)
@@ -163,12 +169,19 @@ def ended_line(spec: RunSpec, result: RunResult) -> str:
     how = f"{result.status}, the same run as {result.same_as}" if result.same_as else result.status
     took = "" if result.same_as else f" in {duration(result.seconds)}"
     error = f": {one_line(result.error)}" if result.error else ""
-    return f"{spec.run_id} {label}: {how}{took}{error}"
+    return f"{name_of(spec)} {label}: {how}{took}{error}"
+
+
+def name_of(spec: RunSpec) -> str:
+    """ "t0001-s0-1a2b3c4d", of the evaluation of another of its policies "t0001-s0-1a2b3c4d checkpoint-40"."""
+    if spec.step != "evaluation":
+        return spec.run_id
+    return spec.needs[0] if spec.policy == FINAL else f"{spec.needs[0]} {spec.policy}"
 
 
 def values_of(spec: RunSpec) -> str:
     """ "method=ipo beta=0.1 seed=0", of a step what it is for."""
-    if spec.step is not None:
+    if spec.step == "reference":
         return f"log-probabilities of reference={spec.config['reference']['kind']}, for the runs that share them"
     return one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
 
@@ -192,7 +205,7 @@ def _active_table(active: Sequence[Job]) -> Table:
     begun = [job.spec for job in active if not job.state]
     for spec in begun[:_MOST_SHOWN]:
         now = State.of(spec)
-        table.add_row(spec.run_id, escape(values_of(spec)), now.phase, now.step, now.loss, now.eta)
+        table.add_row(escape(name_of(spec)), escape(values_of(spec)), now.phase, now.step, now.loss, now.eta)
     if len(begun) > _MOST_SHOWN:
         table.add_row(f"and {len(begun) - _MOST_SHOWN} more")
     for state, number in Counter(job.state for job in active if job.state).most_common(5):

@@ -55,8 +55,12 @@ def root_of(settings: StudySettings, name: str) -> Path:
 
 def cache_of(settings: StudySettings) -> Path:
     """The folder of what studies share. Raises BadCommand where there can be none."""
-    given = settings.cache_dir or os.environ.get("PREFSWEEP_CACHE") or "~/.cache/prefsweep"
-    return _path("cache_dir", given)
+    return _path("cache_dir", settings.cache_dir) if settings.cache_dir else usual_cache()
+
+
+def usual_cache() -> Path:
+    """The same where no study says which. Raises BadCommand where there can be none."""
+    return _path("cache_dir", os.environ.get("PREFSWEEP_CACHE") or "~/.cache/prefsweep")
 
 
 def _path(key: str, given: str) -> Path:

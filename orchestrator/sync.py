@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from orchestrator.attempts import RunFolderBusy, alone_in
+from orchestrator.attempts import is_busy
 from orchestrator.errors import NoStudy, OrchestratorError
 from orchestrator.exit_codes import COMPLETED, SOME_FAILED
 from orchestrator.terminal import tell
@@ -66,7 +66,7 @@ def sync(root: Path, console: Console, batch: int = _BATCH) -> int:
         raise NoStudy(f"{root} is not the folder of a study, nor of a run, nor holds any: there is no spec.json")
     logs = [log for run in runs for log in _logs(run)]
     waiting = unsent(logs)
-    for run in sorted({log.run for log in waiting if _under_way(log.run)}):
+    for run in sorted({log.run for log in waiting if is_busy(RunFolder(log.run))}):
         tell(console, f"{run.name}: under way, and left for later", style="yellow")
         waiting = [log for log in waiting if log.run != run]
     sent_before = len({log.run for log in logs} - {log.run for log in unsent(logs)})
@@ -95,18 +95,6 @@ def unsent(logs: Sequence[_Log]) -> list[_Log]:
 def _logs(run: Path) -> list[_Log]:
     """Oldest first, which is the order in which they belong to the run."""
     return [_Log(run, path) for path in sorted(run.glob("wandb/offline-run-*/run-*.wandb"))]
-
-
-def _under_way(run: Path) -> bool:
-    if not RunFolder(run).lock.exists():
-        return False
-    try:
-        with alone_in(RunFolder(run)):
-            return False
-    except RunFolderBusy:
-        return True
-    except OSError:  # a folder that one may only read
-        return False
 
 
 def _server(run: Path) -> str:

@@ -37,6 +37,12 @@ def newest(root: Path) -> Path | None:
     return next((checkpoint for checkpoint in found if checkpoint is not None), None)
 
 
+def whole(root: Path) -> list[Path]:
+    """All whole checkpoints, in the order of training; of several stages, those of each under its folder."""
+    by_stage = sorted(root.glob("stage-*"), key=_number)
+    return [checkpoint for folder in [root, *by_stage] for checkpoint in sorted(_whole(folder), key=step)]
+
+
 def step(checkpoint: Path) -> int:
     """Optimiser steps done in it."""
     return int(checkpoint.name.rpartition("-")[2])

@@ -83,6 +83,8 @@ class Training(Section):
     save_steps: Annotated[int, Field(ge=0)]
     keep_checkpoints: Count
     save_final: bool
+    # Specs of studies older than this have none.
+    save_checkpoints: bool = False
 
 
 class Tracking(Section):

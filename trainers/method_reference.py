@@ -23,7 +23,8 @@ def scored_for(
 ) -> dict[str, Scores]:
     """{"train": pairs, "heldout": pairs} -> scores of those splits that the method or the evaluation compares with.
 
-    Held-out pairs are always compared. Raises what `trainers.reference.reference_scores` does, and takes what it does.
+    Held-out pairs are always compared; of splits that are not given nothing is scored. Raises
+    what `trainers.reference.reference_scores` does, and takes what it does.
     """
     method = METHODS[config.method.name]
     kind = method.reference
@@ -31,7 +32,7 @@ def scored_for(
     compares_train = kind == "fixed" and method.data_format != "prompts"
     compared = {name: pairs for name, pairs in splits.items() if name != "train" or compares_train}
     scores = reference_scores(config, policy, compared, cache_dir, heed, world)
-    if kind == "unconditional":
+    if kind == "unconditional" and "train" in splits:
         start = config.model_copy(update={"reference": SelfReference(kind="self")})
         alone = {"train": [_without_prompt(pair, policy) for pair in splits["train"]]}
         scores |= reference_scores(start, policy, alone, cache_dir, heed, world)

@@ -12,8 +12,11 @@ from trainers.files import read_json, write_json
 
 Scalar = str | int | float | bool | None
 Status = Literal["completed", "failed", "pruned", "cancelled"]
-# reference: computes the log-probabilities of a reference that several runs share.
-Step = Literal["reference"]
+# reference: computes the log-probabilities of a reference that several runs share. evaluation: measures a policy of a
+# run once more.
+Step = Literal["reference", "evaluation"]
+# The policy that training left, among those of a run; the others are checkpoints.
+FINAL = "final"
 # Why an attempt did not complete: the run's own error; memory or disk are full; somebody's SIGKILL; the job's time
 # limit; a job that had to make room; a node that died; a job that nobody knows any more; another process that still
 # works on the run.
@@ -119,6 +122,10 @@ class RunFolder:
         """Of the policy as training left it."""
         return EvaluationFolder(self.root / "evaluation")
 
+    def evaluation_of(self, policy: str) -> EvaluationFolder:
+        """Of one of the run's policies, "final" or the name of a checkpoint in its folder of checkpoints."""
+        return self.evaluation if policy == FINAL else EvaluationFolder(self.evaluation.root / policy)
+
     @property
     def judge_bill(self) -> Path:
         """JSON lines: what each reply of a judge took in tokens."""
@@ -161,6 +168,8 @@ class RunSpec:
     after: tuple[str, ...] = ()
     # What it does for the study's runs instead of training a policy.
     step: Step | None = None
+    # Of an evaluation: which policy of the run that it needs, "final" or "checkpoint-40".
+    policy: str = ""
     # What the run asks of the machine that carries it out; no part of what it computes.
     resources: Mapping[str, Scalar] = field(default_factory=dict)
 

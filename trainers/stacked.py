@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, PeftModelForCausalLM
 from peft.tuners.lora import LoraLayer
-from peft.utils import get_peft_model_state_dict
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
 from trainers.errors import InvalidInput
@@ -82,6 +82,29 @@ class StackedPolicy(PeftModelForCausalLM):  # type: ignore[misc]
         """Go on from a checkpoint. Raises OSError where it holds no such adapter."""
         for name, weight in load_file(folder / _TRAINED_FILE).items():
             self._weights[name].data.copy_(weight)
+
+    def load_together(self, folder: Path) -> None:
+        """Take the adapter in training out of what `save_pretrained` kept: of each matrix what lies behind the start's.
+
+        The start's own stays as it was loaded. Raises OSError, and InvalidInput where it is another policy's.
+        """
+        kept, taken, layers = load_file(folder / ADAPTER_WEIGHTS), {}, self._layers()
+        start, own = (
+            get_peft_model_state_dict(self, adapter_name=name, save_embedding_layers=False)
+            for name in (_FROZEN, _TRAINED)
+        )
+        for key, weight in own.items():
+            layer, _, matrix = key.removeprefix(_PREFIX).rpartition(".lora_")
+            # Along which ranks lie.
+            dim = 0 if matrix.startswith(("A", "embedding_A")) else 1
+            before = start[key].shape[dim] if key in start else 0
+            if key not in kept or kept[key].shape[dim] != before + weight.shape[dim]:
+                raise InvalidInput(
+                    [f"{folder} holds no adapter of this policy: {key} is not there, or of another rank"]
+                )
+            part = kept[key].narrow(dim, before, weight.shape[dim])
+            taken[key] = part / layers[layer].scaling[_TRAINED] if dim == 0 else part
+        set_peft_model_state_dict(self, taken, adapter_name=_TRAINED)
 
     def _activate(self, *names: str) -> None:
         self.base_model.set_adapter(list(names), inference_mode=True)

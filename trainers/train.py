@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ import torch
 from trainers import (
     data,
     distributed,
+    evaluation_step,
     inputs,
     measures,
     models,
@@ -36,7 +38,7 @@ from trainers.models import load_policy
 from trainers.needed_runs import settled
 from trainers.progress import Progress
 from trainers.quiet import be_quiet
-from trainers.spec import Reporter, RunResult, RunSpec, Status
+from trainers.spec import Reporter, RunResult, RunSpec, Status, Step
 from trainers.splits import Splits, load_splits
 from trainers.staged import trained
 
@@ -53,7 +55,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     the first writes anything. One that fails alone takes the others with it, as failed with RankLost.
     """
     if spec.step is not None:
-        return reference_step.carry_out(spec, reporter)
+        return _STEPS[spec.step](spec, reporter)
     started, world = time.monotonic(), World.here()
     progress = Progress(reporter, world)
     be_quiet()
@@ -73,7 +75,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         ):
             status = _run(spec, config, progress)
             progress.sum_up(status)
-            if status == "completed" and world.first:
+            if status == "completed" and world.first and not config.training.save_checkpoints:
                 # They only serve to go on with training, which is over.
                 reporter.afterwards(lambda: shutil.rmtree(spec.folder.checkpoints, ignore_errors=True))
     except Exception as problem:
@@ -95,6 +97,12 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
         versions=outcome.versions(spec.config),
         degenerate=progress.degenerate,
     )
+
+
+_STEPS: Mapping[Step, Callable[[RunSpec, Reporter], RunResult]] = {
+    "reference": reference_step.carry_out,
+    "evaluation": evaluation_step.carry_out,
+}
 
 
 def _check_shares(config: RunConfig, world: World) -> None:
