@@ -54,7 +54,9 @@ def look(planned: Sequence[Planned], faults: Faults) -> Found:
             faults.add_all((run.trial for run in runs), runs[0].examined.beside(error.faults))
     for runs in grouped(planned, lambda c: c.tracking):
         faults.add_all((run.trial for run in runs), tracking.missing_key(runs[0].config.tracking))
-    for runs in grouped(planned, lambda c: (c.model, c.start, c.peft, c.reference, *_rated_by(c))):
+    for runs in grouped(
+        planned, lambda c: (c.model, c.start, c.peft, c.reference, *_rated_by(c), c.evaluation, c.data)
+    ):
         faults.add_all((run.trial for run in runs), runs[0].examined.beside(missing(runs[0].config)))
     return Found(reports, by_run)
 

@@ -1,4 +1,4 @@
-"""Is what a run is read from at hand: its model, where it begins, its references, who rates?
+"""Is what a run is read from at hand: its model, where it begins, its references, who rates, other harnesses?
 
 {"model": {"path": "owner/name"}} -> ["model.path=owner/name: neither a local folder nor in the hub's cache, and ..."]
 """
@@ -11,7 +11,7 @@ from trainers import hub, reference_kinds, start_kinds, toys
 from trainers.chat_templates import TEMPLATES
 from trainers.config import RunConfig
 from trainers.errors import InvalidInput, NotAtHand
-from trainers.evaluation import opponent
+from trainers.evaluation import harness_faults, opponent
 from trainers.parameters import config_at
 from trainers.paths import local_path
 from trainers.spec import RunFolder
@@ -32,6 +32,7 @@ def missing(config: RunConfig) -> list[str]:
         if reward_model is not None and not reward_model.startswith("builtin:"):
             faults += _no_reward_model(f"{section}.reward_model", reward_model)
     faults += _missing_opponent(config)
+    faults += harness_faults.faults(config)
     unfit = start_kinds.faults(config)
     # A reference may be what the run begins at, and would say the same again.
     return faults + (unfit or _missing_references(config))

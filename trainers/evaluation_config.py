@@ -32,6 +32,35 @@ _NO_JUDGE = Judge(
 )
 
 
+class LMEval(Section):
+    """Tasks of lm-evaluation-harness, which are put to the policy at the end; none leaves it out."""
+
+    tasks: list[str] = Field(default_factory=list)
+    # A folder of task files of the user's own.
+    include_path: str | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    # Questions a task, or a share of them.
+    limit: Count | Annotated[float, Field(gt=0, lt=1)] | None = None
+    batch_size: Count = 8
+    apply_chat_template: bool = False
+
+
+class AlpacaEval(Section):
+    """The policy's answers as alpaca_eval reads them, and its judgement of them."""
+
+    export: bool = False
+    # Files in its format; without them the held-out prompts, and what the policy started from.
+    prompts: str | None = None
+    reference: str | None = None
+    # A folder or file of an annotator, or the name of one of its own; without it nobody judges.
+    annotators_config: str | None = None
+
+    @property
+    def on(self) -> bool:
+        """Whether any of it is asked for."""
+        return self.export or any((self.prompts, self.reference, self.annotators_config))
+
+
 class Evaluation(Section):
     every: Annotated[int, Field(ge=0)]
     batch_size: Count
@@ -45,3 +74,5 @@ class Evaluation(Section):
     reward_model: str | None = None
     opponent: str = START
     judge: Judge = _NO_JUDGE
+    lm_eval: LMEval = LMEval()
+    alpaca_eval: AlpacaEval = AlpacaEval()

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import stat
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ _KEYS = (
     ("model", "chat_template"),
     ("method", "reward_model"),
     ("evaluation", "reward_model"),
+    ("evaluation.lm_eval", "include_path"),
+    ("evaluation.alpaca_eval", "prompts"),
+    ("evaluation.alpaca_eval", "reference"),
+    ("evaluation.alpaca_eval", "annotators_config"),
 )
 # Larger files are told apart by size and time: weights are too large to be read for each command.
 _READ_BYTES = 256 << 20
@@ -43,9 +48,9 @@ def resolved(config: RunConfig) -> dict[str, Any]:
     """The config as plain values, its local paths absolute: a run must not depend on where it is started from."""
     values = config.model_dump(by_alias=True)
     for key, path in _local(config):
-        section, name = key.split(".")
-        if name in values[section]:
-            values[section][name] = str(path)
+        section, name = _within(values, key)
+        if name in section:
+            section[name] = str(path)
     return values
 
 
@@ -58,9 +63,24 @@ def identity(config: RunConfig) -> dict[str, Any]:
     start = start_kinds.used(config)
     values = {key: value for key, value in values.items() if key != "start"} | ({"start": start} if start else {})
     for key, digest in digests(config).items():
-        section, name = key.split(".")
-        values[section][name] = digest
-    return values
+        section, name = _within(values, key)
+        section[name] = digest
+    return _without_what_is_off(config, values)
+
+
+def _without_what_is_off(config: RunConfig, values: dict[str, Any]) -> dict[str, Any]:
+    """Other harnesses that are not asked for: runs of studies that knew nothing of them are what they were."""
+    off = set() if config.evaluation.lm_eval.tasks else {"lm_eval"}
+    off |= set() if config.evaluation.alpaca_eval.on else {"alpaca_eval"}
+    return values | {"evaluation": {key: value for key, value in values["evaluation"].items() if key not in off}}
+
+
+def _within(values: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
+    """The section that holds a dotted key, and what the key is called there."""
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values[section]
+    return values, name
 
 
 def _evaluated(section: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,15 +111,15 @@ def changed(config: RunConfig, known: Mapping[str, str]) -> list[str]:
 
 
 def _configured(config: RunConfig, key: str) -> Any:
-    section, name = key.split(".")
+    section, name = key.rsplit(".", 1)
     # Of an adapter, what it is put on is read too; no key names it.
-    values = getattr(config, section)
+    values = attrgetter(section)(config)
     return getattr(values, name, None) or getattr(values, name.removesuffix("_base"), None)
 
 
 def _local(config: RunConfig) -> Iterator[tuple[str, Path]]:
     for section, name in _KEYS:
-        value = getattr(getattr(config, section), name, None)
+        value = getattr(attrgetter(section)(config), name, None)
         path = _here(value) if isinstance(value, str) else None
         if path is not None:
             yield f"{section}.{name}", path
@@ -125,8 +145,9 @@ def _read_in(config: RunConfig, key: str, folder: Path) -> tuple[Path, ...]:
     if key == "data.path" and isinstance(data, HubPairs | Orca):
         names = [name for name in (data.train_split, data.eval_split) if name]
         return tuple(file for name in names for file in local_files(data, name))
+    deep = key == "evaluation.lm_eval.include_path"
     try:
-        return tuple(sorted(path for path in folder.iterdir() if not path.is_dir()))
+        return tuple(sorted(path for path in (folder.rglob("*") if deep else folder.iterdir()) if not path.is_dir()))
     except OSError:
         return ()
 

@@ -31,6 +31,7 @@ from trainers.config_check import check
 from trainers.data_tokens import told_cuts
 from trainers.distributed import World
 from trainers.errors import InvalidInput, Stopped
+from trainers.evaluation import harness
 from trainers.evaluation.folder import write as write_evaluation
 from trainers.measures import Prepared
 from trainers.methods import METHODS
@@ -67,6 +68,7 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
             raise InvalidInput(faults)
         config = settled(config, spec)
         _check_shares(config, world)
+        harness.check_tasks(config)
         if world.shared:
             _build_world(config, spec.cache_dir)
         with (

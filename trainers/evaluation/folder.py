@@ -1,6 +1,6 @@
 """Writes what an evaluation found into its folder: each file whole or not at all, metrics.json last.
 
-RUN/evaluation/ -> pairs.parquet, answers.jsonl, tokens.json, metrics.json
+RUN/evaluation/ -> pairs.parquet, answers.jsonl, tokens.json, lm_eval.json, alpaca_eval/..., metrics.json
 
 Answers are untrusted text, and so are the spellings of tokens: all of it is escaped to ASCII.
 """
@@ -18,6 +18,9 @@ from trainers.config import RunConfig
 from trainers.evaluation.of_policy import Final
 from trainers.files import write_whole
 from trainers.spec import EvaluationFolder
+
+# Files of other harnesses.
+OF_OTHERS = ("lm_eval.json", *(f"alpaca_eval/{name}.json" for name in ("outputs", "reference", "annotations")))
 
 
 def write(
@@ -39,10 +42,12 @@ def write(
         folder.answers: "".join(_json(row) + "\n" for row in final.findings.answers) or None,
         folder.tokens: None if final.findings.tokens is None else _json(final.findings.tokens) + "\n",
     }
+    parts |= {folder.root / name: final.others.files.get(name) for name in OF_OTHERS}
     for path, content in parts.items():
         if content is None:
             path.unlink(missing_ok=True)
         else:
+            path.parent.mkdir(exist_ok=True)
             write_whole(path, content)
     told = {
         "metrics": {name: value if math.isfinite(value) else None for name, value in final.metrics.items()},
@@ -51,7 +56,7 @@ def write(
         "degenerate": final.findings.degenerate,
         "settings": config.evaluation.model_dump(),
         "policy": policy,
-        "versions": dict(versions),
+        "versions": {**versions, **final.others.versions},
     }
     write_whole(folder.metrics, json.dumps(told, indent=1, ensure_ascii=True, allow_nan=False) + "\n")
 

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from trainers.data_config import Bandit, OnePair
 from trainers.data_tokens import TokenisedPair
+from trainers.evaluation import other_harnesses
+from trainers.evaluation.beside_harnesses import NONE, Beside
 from trainers.evaluation.examine import NOTHING, Findings, Subject, examine
 from trainers.evaluation.pairs import Buckets, all_metrics, check_finite, pair_table
 from trainers.evaluation.scorer import Scores, score
@@ -21,12 +23,14 @@ from trainers.toy_metrics import toy_metrics
 class Final:
     """All that an evaluation found: every measure, held-out pairs one by one, and what the answers said.
 
-    A measure of held-out pairs is finite; one of answers may be NaN.
+    A measure of held-out pairs is finite; one of answers may be NaN. `others` are other harnesses, whose measures are
+    among `metrics`.
     """
 
     metrics: Mapping[str, float]
     pairs: pa.Table | None = None
     findings: Findings = NOTHING
+    others: Beside = NONE
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class PolicyEvaluation:
         check_finite(measured)
         findings = self.examine()
         table = pair_table(self.subject.held, scores, self.reference)
-        return Final({**measured, **findings.metrics}, table, findings)
+        others = other_harnesses.ask(self.subject, findings)
+        return Final({**measured, **findings.metrics, **others.metrics}, table, findings, others)
 
     def score(self, pairs: Sequence[TokenisedPair]) -> Scores:
         """What the policy says of some pairs, as it is now. Raises Stopped as `measure` does."""
