@@ -16,7 +16,7 @@ from analysis.cells import CellRuns, Group
 from analysis.comparable import metric_row
 from analysis.statistics.bootstrap import DRAWS, draw_means, interval
 from analysis.statistics.crossed import Estimate, Floats, half_width
-from analysis.statistics.samples import Sample, SeedSpread, pooled
+from analysis.statistics.samples import Sample, Spreads, spreads
 from orchestrator.wording import one_line
 
 # Of the metric's size: a mean by prompt that is further from what the run says of itself is told.
@@ -51,12 +51,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class MeasuredGroup:
-    """The cells of a group, in its order; `spread` is what stands for each cell's own spread of seeds, if anything."""
+    """The cells of a group, in its order; `spreads` is what its sound cells together show of how far seeds spread."""
 
     values: tuple[Hashable, ...]
     common: Mapping[str, Hashable]
     cells: Sequence[Measured]
-    spread: SeedSpread | None
+    spreads: Spreads
     # Runs whose values by prompt do not make up what they say of themselves.
     strange: int
 
@@ -87,9 +87,10 @@ def measure(
     read = [_read(columns, cell) for cell in group.cells]
     known = [(at, found.sample) for at, found in enumerate(read) if found.sample is not None]
     estimates = [sample.estimate() for _, sample in known]
-    spread = pooled(estimates) if pool_seeds else None
-    if spread is not None:
-        estimates = [spread.within(estimate, 1 / estimate.seeds) for estimate in estimates]
+    # What a degenerate policy does with a seed says nothing of the others, nor they of it.
+    sound = [not read[at].degenerate for at, _ in known]
+    table = spreads([sample for (_, sample), is_sound in zip(known, sound, strict=True) if is_sound], alone=pool_seeds)
+    estimates = [table.mean(own) if is_sound else own for own, is_sound in zip(estimates, sound, strict=True)]
     drawn = draw_means([sample for _, sample in known], estimates, draws=draws, seed=seed)
     low, high = _ends(estimates, drawn, level, columns.metric) if known else (np.zeros(0), np.zeros(0))
     places = {at: place for place, (at, _) in enumerate(known)}
@@ -110,7 +111,7 @@ def measure(
                 degenerate=found.degenerate,
             )
         )
-    return MeasuredGroup(group.values, group.common, cells, spread, sum(found.strange for found in read))
+    return MeasuredGroup(group.values, group.common, cells, table, sum(found.strange for found in read))
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ from analysis.statistics.bootstrap import DRAWS
 from analysis.statistics.crossed import Estimate, half_width, p_value
 from analysis.statistics.holm import holm
 from analysis.statistics.samples import difference
+from analysis.statistics.spread import LENT
 from trainers.metrics_table import Direction
 
+# Of seeds: from so many degrees of freedom on a cell's own runs tell most of how far seeds spread.
+_ENOUGH = 2 * LENT
 # tied: no test tells it from the best; degenerate: ranked last, whatever its mean; none: no run has the metric.
 Standing = Literal["best", "tied", "behind", "degenerate", "none"]
 
@@ -193,7 +196,7 @@ def _compared(sound: Sequence[Measured], group: MeasuredGroup, cells: Sorted, qu
         return []
     best, others = sound[0], sound[1:]
     assert best.sample is not None
-    estimates = [difference(other.sample, best.sample, group.spread) for other in others if other.sample is not None]
+    estimates = [difference(other.sample, best.sample, group.spreads) for other in others if other.sample is not None]
     raw = [p_value(estimate) for estimate in estimates]
     adjusted = holm(raw)
     found = [Cell(_keys(cells, best), 1, "best", best)]
@@ -251,20 +254,31 @@ def _dropped(cell: Measured) -> int:
 
 
 def _of_seeds(estimates: Sequence[Estimate], groups: Sequence[RankedGroup]) -> list[str]:
-    if any(group.measured.spread is not None for group in groups):
-        return ["seeds are taken to spread alike in all cells of a group (--pool-seeds)"]
     single = sum(estimate.seeds == 1 for estimate in estimates)
     if single and single == len(estimates):
         covered = " the prompts alone" if any(estimate.prompts for estimate in estimates) else " nothing"
         return [f"one seed: how far seeds spread is unknown, and intervals and tests cover{covered}"]
-    if single:
-        return [f"{single} of {len(estimates)} cells have one seed: their intervals leave out how far seeds spread"]
-    if estimates and min(estimate.seeds for estimate in estimates) == 2:
-        return [
-            "two seeds say little of how far seeds spread, so that intervals are wide: add some, or take them to "
-            "spread alike in all cells with --pool-seeds"
-        ]
-    return []
+    tables = [group.measured.spreads for group in groups if group.measured.spreads.runs]
+    if any(table.alone for table in tables):
+        return ["seeds are taken to spread alike in all cells of a group (--pool-seeds)"]
+    unknown = sum(not estimate.knows_seeds for estimate in estimates)
+    found = []
+    if unknown:
+        found.append(
+            f"{unknown} of {len(estimates)} cells have one seed: their intervals leave out how far seeds spread"
+        )
+    elif single:
+        found.append(
+            f"{single} of {len(estimates)} cells have one seed, which is taken to spread as those of the others"
+        )
+    least = min((estimate.seed_df for estimate in estimates if estimate.knows_seeds), default=_ENOUGH)
+    if least <= 2:
+        found.append(
+            "so few seeds of so few cells say little of how far seeds spread, and intervals are wide: add some"
+        )
+    elif least < _ENOUGH:
+        found.append("seeds are few, so how far they spread is judged from all cells of a table together")
+    return found
 
 
 def _of_prompts(estimates: Sequence[Estimate], metric: str) -> list[str]:

@@ -1,12 +1,13 @@
 """What was measured of one setting, run by run and prompt by prompt: its mean, and the difference of two of them."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from analysis.statistics.crossed import Estimate, Floats, of_prompts, of_runs
+from analysis.statistics.spread import SeedSpread, pooled
 
 Ints = npt.NDArray[np.int64]
 
@@ -64,45 +65,65 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class SeedSpread:
-    """How far single runs of one setting lie apart: variance of their means, the part of it that prompts make, df."""
+class Spreads:
+    """How far seeds spread over all settings of a table: `runs` of one setting, `pairs` the differences of paired runs.
 
-    variance: float
-    shared: float
-    df: float
+    None where no setting has two seeds. `alone`: they stand for each setting's own spread, instead of being lent to it.
+    """
 
-    def within(self, estimate: Estimate, runs: float) -> Estimate:
-        """The estimate with this spread instead of its own; `runs` is 1/S of a mean, 1/S + 1/S' of a difference."""
-        return replace(estimate, of_seeds=self.variance * runs, shared=self.shared * runs, seed_df=self.df)
+    runs: SeedSpread | None
+    pairs: SeedSpread | None
+    alone: bool = False
+
+    def mean(self, estimate: Estimate) -> Estimate:
+        """The mean of one setting, with what the others lend it."""
+        return self._with(self.runs, estimate, 1 / estimate.seeds)
+
+    def paired(self, estimate: Estimate) -> Estimate:
+        """The same of a difference of paired runs."""
+        return self._with(self.pairs, estimate, 1 / estimate.seeds)
+
+    def independent(self, estimate: Estimate, first: int, second: int) -> Estimate:
+        """The same of a difference of so many runs and so many others."""
+        return self._with(self.runs, estimate, 1 / first + 1 / second)
+
+    def _with(self, spread: SeedSpread | None, estimate: Estimate, runs: float) -> Estimate:
+        if spread is None:
+            return estimate
+        return spread.within(estimate, runs) if self.alone else spread.lent_to(estimate, runs)
 
 
-def pooled(estimates: Iterable[Estimate]) -> SeedSpread | None:
-    """One spread for all settings, as if seeds made the same difference everywhere. None where each has one seed."""
-    known = [estimate for estimate in estimates if estimate.knows_seeds]
-    df = sum(estimate.seed_df for estimate in known)
-    if not known or df <= 0:
-        return None
-    variance = sum(estimate.seed_df * estimate.of_seeds * estimate.seeds for estimate in known) / df
-    shared = sum(estimate.seed_df * estimate.shared * estimate.seeds for estimate in known) / df
-    return SeedSpread(variance, shared, df)
+def spreads(samples: Sequence[Sample], *, alone: bool = False) -> Spreads:
+    """What the settings of a table show together of how far seeds spread.
+
+    Of paired runs each setting is set beside the next four on either side, which of up to nine settings are all pairs.
+    Pairs that have a setting in common are not independent: of C settings with S seeds all C (C-1)/2 pairs together
+    have (C-1) (S-1) degrees of freedom, 2/C of their sum, as the two-way layout of settings and seeds has.
+    """
+    runs = pooled([sample.estimate() for sample in samples])
+    count = len(samples)
+    beside = {tuple(sorted((at, (at + step) % count))) for at in range(count) for step in range(1, 5)}
+    both = [(samples[one], samples[two]) for one, two in sorted(beside) if one != two]
+    found = [difference(one, two) for one, two in both if len(set(one.seeds) & set(two.seeds)) > 1]
+    return Spreads(runs, pooled(found, overlap=2 / max(count, 1)), alone)
 
 
-def difference(first: Sample, second: Sample, spread: SeedSpread | None = None) -> Estimate:
+def difference(first: Sample, second: Sample, table: Spreads | None = None) -> Estimate:
     """The mean of the first less that of the second, on the same prompts, and what is known of its spread.
 
     Prompts are matched by their numbers; those that one of them lacks are left out. Seeds are matched where at least
     two numbers are on both sides: then the difference of each pair of runs is one value, whatever the two have in
     common (the order of the data, the start of an adapter) cancels out, and runs without a partner are left out.
     Else the runs of the two are taken as independent, and a side with a single run is taken to spread as the other
-    does. `spread`, if given, stands for that of either side. Without prompts on both sides, whole runs are compared.
+    does. `table` has what all settings together show of that. Without prompts on both sides, whole runs are compared.
     """
     common = [seed for seed in first.seeds if seed in set(second.seeds)]
     matched = len(common) > 1 or (len(first.seeds) == len(second.seeds) == len(common))
     ours, theirs = (first.of(common), second.of(common)) if matched else (first, second)
     found = _by_prompt(ours, theirs, matched=matched) or _by_run(ours, theirs, matched=matched)
-    if spread is None:
+    if table is None:
         return found
-    return spread.within(found, 1 / len(ours.seeds) + 1 / len(theirs.seeds))
+    return table.paired(found) if matched else table.independent(found, len(ours.seeds), len(theirs.seeds))
 
 
 def _by_prompt(first: Sample, second: Sample, *, matched: bool) -> Estimate | None:

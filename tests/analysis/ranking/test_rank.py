@@ -105,9 +105,27 @@ def test_with_one_seed_it_says_what_is_not_covered(tmp_path: Path):
     assert standings(ranking) == {0.1: "best", 0.5: "behind"}
 
 
-def test_with_two_seeds_it_says_that_little_can_be_told(tmp_path: Path):
+def test_with_few_seeds_it_says_that_cells_lend_each_other_what_theirs_show(tmp_path: Path):
+    ranking = ranked(planted(tmp_path, {0.05: 0.9, 0.1: 1.0, 0.5: 0.2}, seeds=(0, 1)))
+    assert any("judged from all cells of a table together" in sentence for sentence in ranking.told)
+    assert standings(ranking)[0.5] == "behind"
+
+
+def test_a_cell_that_lost_its_other_seeds_is_taken_to_spread_as_the_others_do(tmp_path: Path):
+    lone = [Finished("dpo", 0.3, 0, metrics={"eval/win_rate_lc": 0.5})]
+    others = [
+        Finished("dpo", beta, seed, metrics={"eval/win_rate_lc": value + 0.01 * seed * (-1) ** place})
+        for place, (beta, value) in enumerate(((0.1, 0.7), (0.2, 0.6), (0.5, 0.2)))
+        for seed in range(3)
+    ]
+    ranking = ranked(finished_study(tmp_path, [*others, *lone]), dataclasses.replace(REWARD, metric="eval/win_rate_lc"))
+    assert standings(ranking)[0.3] == "behind"
+    assert any("1 of 4 cells have one seed, which is taken" in sentence for sentence in ranking.told)
+
+
+def test_with_two_seeds_of_two_cells_it_says_that_little_can_be_told(tmp_path: Path):
     ranking = ranked(planted(tmp_path, {0.1: 1.0, 0.5: 0.2}, seeds=(0, 1)))
-    assert any("two seeds say little" in sentence for sentence in ranking.told)
+    assert any("so few seeds of so few cells say little" in sentence for sentence in ranking.told)
 
 
 def test_one_run_each_without_prompts_can_be_ranked_but_not_told_apart(tmp_path: Path):
@@ -133,11 +151,12 @@ def test_a_metric_of_whole_runs_is_compared_over_seeds(tmp_path: Path):
 
 
 def test_seeds_may_be_taken_to_spread_alike(tmp_path: Path):
-    folder = planted(tmp_path, {0.1: 1.0, 0.2: 0.8, 0.3: 0.7, 0.5: 0.2}, seeds=(0, 1), seed_sd=0.1)
-    alone, pooled = ranked(folder), ranked(folder, dataclasses.replace(REWARD, pool_seeds=True))
-    assert "behind" not in standings(alone).values()
-    assert standings(pooled)[0.5] == "behind"
+    folder = planted(tmp_path, {0.1: 1.0, 0.5: 0.2}, seeds=(0, 1, 2), seed_sd=0.3)
+    lent, pooled = ranked(folder), ranked(folder, dataclasses.replace(REWARD, pool_seeds=True))
+    assert pooled.groups[0].cells[0].measured.estimate is not None
+    assert pooled.groups[0].cells[0].measured.estimate.seed_df == 4
     assert any("taken to spread alike" in sentence for sentence in pooled.told)
+    assert not any("taken to spread alike" in sentence for sentence in lent.told)
 
 
 def test_small_may_be_good(tmp_path: Path):

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from analysis.statistics.crossed import p_value
-from analysis.statistics.samples import Sample, difference, pooled
+from analysis.statistics.samples import Sample, difference, spreads
 from tests.analysis.statistics.drawn import allowed, layout, sample
 
 
@@ -92,11 +92,26 @@ def test_one_run_is_taken_to_spread_as_those_of_the_other_side_do():
 
 
 def test_pooling_takes_the_spread_of_seeds_from_all_settings():
-    """Three settings of two seeds: variances 2, 8 and 0.5 of single runs, three degrees of freedom."""
-    estimates = [runs(values).estimate() for values in ([0.0, 2.0], [0.0, 4.0], [0.0, 1.0])]
-    spread = pooled(estimates)
-    assert spread is not None
-    assert (spread.variance, spread.df) == (pytest.approx((2 + 8 + 0.5) / 3), 3)
-    found = difference(runs([0.0, 2.0]), runs([1.0, 5.0]), spread)
-    assert found.of_seeds == pytest.approx(3.5 * (1 / 2 + 1 / 2))
-    assert found.seed_df == 3
+    """Three settings of two seeds, which go together in all but 1 of 2, 3 and 4 that they go up."""
+    settings = [runs(values) for values in ([0.0, 2.0], [0.0, 4.0], [0.0, 3.0])]
+    table = spreads(settings, alone=True)
+    assert table.runs is not None
+    assert table.pairs is not None
+    assert (table.runs.variance, table.runs.df) == (pytest.approx((2 + 8 + 4.5) / 3), 3)
+    # Differences of pairs go up by 2, 1 and 1: variances 2, 0.5, 0.5.
+    assert (table.pairs.variance, table.pairs.df) == (pytest.approx(1), 2)
+    found = difference(settings[0], settings[1], table)
+    assert found.of_seeds == pytest.approx(1 / 2)
+    assert found.seed_df == 2
+    apart = difference(settings[0], runs([1.0, 5.0], first=10), table)
+    assert apart.of_seeds == pytest.approx((2 + 8 + 4.5) / 3)
+
+
+def test_what_pairs_show_together_is_the_residual_of_settings_and_seeds():
+    """The two-way layout without prompts: its mean square for what is left has (C-1) (S-1) degrees of freedom."""
+    values = np.random.default_rng(0).normal(size=(5, 3))
+    table = spreads([runs(list(row)) for row in values])
+    left = values - values.mean(0) - values.mean(1)[:, None] + values.mean()
+    assert table.pairs is not None
+    assert table.pairs.variance == pytest.approx(2 * (left**2).sum() / 8)
+    assert table.pairs.df == pytest.approx(8)
