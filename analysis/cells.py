@@ -21,6 +21,7 @@ from trainers.methods import METHODS
 ALWAYS = ("method", "model", "reference", "data", "beta")
 # What says of a group which runs these are.
 _TELLING = ("method", "model")
+METHOD, STRENGTH = "method", "beta"
 # What makes runs repetitions of one experiment.
 SEED = "seed"
 # Keys of a config that change nothing of what is measured, or follow from others.
@@ -79,6 +80,9 @@ def sort_runs(runs: Runs, by: Sequence[str], within: Sequence[str] | None = None
         table.need(key)
     if within is None:
         chosen = table.that_differ(by)
+        # No scale of strengths is that of another method, also where no two methods have a strength in common.
+        if STRENGTH in by and METHOD not in (*by, *chosen) and table.differ(METHOD):
+            chosen = (METHOD, *chosen)
     left_out = table.that_differ((*by, *chosen))
     if left_out:
         told.append(f"means go over {', '.join(left_out)}, in which runs of a cell differ; --within takes them apart")
@@ -139,6 +143,11 @@ class _Keys:
                 self._columns[leaf] = column
                 known.append(leaf)
         return tuple(known[len(keys) :])
+
+    def differ(self, key: str) -> bool:
+        """Whether not all runs have the same."""
+        self.need(key)
+        return len(set(self._columns[key])) > 1
 
     def common(self, rows: Sequence[int], keys: Sequence[str]) -> dict[str, Hashable]:
         """Method and model where these rows have one, and it is not among the keys."""

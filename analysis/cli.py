@@ -78,6 +78,7 @@ def _say(sentence: str) -> None:
 @app.command()
 def report(
     sources: Sources,
+    filters: Filters = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="the HTML file to write")] = Path("report.html"),
     metric: Metric = None,
     title: Annotated[str | None, typer.Option(help="the page's title; the studies' names are it otherwise")] = None,
@@ -85,13 +86,14 @@ def report(
     """Write one HTML file that shows it all: ranking, charts, answers, failures, and how to run each run again."""
     from analysis.report.write import write_report
 
-    size = write_report(sources, output, metric, title)
+    size = write_report(sources, output, metric, title, filters or [])
     print(f"{output}: {size / 1e6:.1f} MB; open it in a browser", file=sys.stderr)
 
 
 @app.command()
 def figures(
     sources: Sources,
+    filters: Filters = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write into")] = Path("figures"),
     formats: Annotated[str, typer.Option("--format", help="png, svg, pdf, or several with commas")] = "png,svg,pdf",
     metric: Metric = None,
@@ -99,7 +101,7 @@ def figures(
     """Write the report's charts as files for papers and slides."""
     from analysis.report.write import write_figures
 
-    for path in write_figures(sources, output, formats.split(","), metric):
+    for path in write_figures(sources, output, formats.split(","), metric, filters or []):
         print(path, file=sys.stderr)
 
 

@@ -271,7 +271,8 @@ def _of_seeds(estimates: Sequence[Estimate], groups: Sequence[RankedGroup]) -> l
         found.append(
             f"{single} of {len(estimates)} cells have one seed, which is taken to spread as those of the others"
         )
-    least = min((estimate.seed_df for estimate in estimates if estimate.knows_seeds), default=_ENOUGH)
+    compared = [cell.measured.estimate for group in groups if len(group.cells) > 1 for cell in group.cells]
+    least = min((each.seed_df for each in compared if each and each.knows_seeds), default=_ENOUGH)
     if least <= 2:
         found.append(
             "so few seeds of so few cells say little of how far seeds spread, and intervals are wide: add some"

@@ -11,24 +11,34 @@ from analysis.runs import Part
 from analysis.sources import read
 from trainers.files import write_whole
 
-_PARTS: tuple[Part, ...] = ("history", "answers", "tokens")
+_PARTS: tuple[Part, ...] = ("history", "pairs", "answers", "tokens")
 FORMATS = ("png", "svg", "pdf")
 
 
-def write_report(sources: Sequence[str], path: Path, metric: str | None = None, title: str | None = None) -> int:
+def write_report(
+    sources: Sequence[str],
+    path: Path,
+    metric: str | None = None,
+    title: str | None = None,
+    filters: Sequence[str] = (),
+) -> int:
     """Write the page of these runs; its size in bytes. Raises AnalysisError."""
     from analysis.report.page import render
 
     if path.is_dir():
         raise BadQuestion(f"-o {path} is a folder: name a file in it, as {path / 'report.html'}")
-    page = render(_content(sources, metric, title)).encode("utf-8")
+    page = render(_content(sources, filters, metric, title)).encode("utf-8")
     with _writing(path.parent):
         write_whole(path, page)
     return len(page)
 
 
 def write_figures(
-    sources: Sequence[str], folder: Path, formats: Sequence[str] = FORMATS, metric: str | None = None
+    sources: Sequence[str],
+    folder: Path,
+    formats: Sequence[str] = FORMATS,
+    metric: str | None = None,
+    filters: Sequence[str] = (),
 ) -> list[Path]:
     """Write each chart in each format; the files in the order in which they were written. Raises AnalysisError."""
     wanted = [each.strip().lower() for each in formats if each.strip()]
@@ -39,7 +49,7 @@ def write_figures(
     from analysis.report.figures import draw
 
     written = []
-    content = _content(sources, metric, None)
+    content = _content(sources, filters, metric, None)
     with _writing(folder):
         for name, images in draw(content, wanted):
             for suffix, image in images.items():
@@ -49,8 +59,8 @@ def write_figures(
     return written
 
 
-def _content(sources: Sequence[str], metric: str | None, title: str | None) -> Content:
-    return gather(read(sources, _PARTS), metric, title)
+def _content(sources: Sequence[str], filters: Sequence[str], metric: str | None, title: str | None) -> Content:
+    return gather(read(sources, _PARTS, filters), metric, title)
 
 
 @contextlib.contextmanager

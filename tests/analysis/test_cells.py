@@ -42,6 +42,12 @@ def test_what_else_differs_makes_groups(tmp_path: Path):
     assert [len(group.cells) for group in found.groups] == [2, 2, 2, 2]
 
 
+def test_strengths_of_two_methods_are_no_one_scale_even_where_they_have_none_in_common(tmp_path: Path):
+    found = sort(tmp_path, [Finished("dpo", 0.1), Finished("dpo", 0.5), Finished("ipo", 1.0)], "beta")
+    assert found.within == ("method",)
+    assert cells(found) == [[(0.1, 1), (0.5, 1)], [(1.0, 1)]]
+
+
 def test_keys_that_are_left_out_are_gone_over_and_told(tmp_path: Path):
     runs = [
         Finished("dpo", beta, config={"training__learning_rate": rate}) for rate in (1e-4, 1e-3) for beta in (0.1, 0.5)

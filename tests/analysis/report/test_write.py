@@ -21,6 +21,14 @@ def test_report_writes_one_file_and_says_which(study: Path, tmp_path: Path, caps
     assert [each.name for each in path.parent.iterdir()] == ["report.html"]
 
 
+def test_a_report_can_be_of_some_runs(study: Path, tmp_path: Path):
+    path = tmp_path / "report.html"
+    assert main(["report", str(study), "--filter", "beta=0.1", "-o", str(path)]) == 0
+    page = path.read_text(encoding="utf-8")
+    assert "t0000-" in page
+    assert "t0001-" not in page
+
+
 def test_figures_writes_the_formats_asked_for(study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = tmp_path / "figures"
     assert main(["figures", str(study), "-o", str(folder), "--format", "png, SVG"]) == 0

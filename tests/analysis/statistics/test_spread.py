@@ -1,5 +1,7 @@
 """What settings lend each other of how far seeds spread: nothing is taken for real too often, and more is found."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -94,7 +96,7 @@ def test_two_settings_alone_have_nothing_to_lend():
 
 def test_an_own_spread_and_one_that_is_lent_are_averaged_by_their_degrees_of_freedom():
     own = of_runs(np.array([0.0, 2.0]))
-    lent = SeedSpread(8.0, 0.0, 9.0).lent_to(own, 1 / 2)
+    lent = SeedSpread(8.0, 0.0, 9.0, typical=8.0, alike=math.inf).lent_to(own, 1 / 2)
     assert lent.of_seeds == pytest.approx((LENT * 8 / 2 + 1) / (LENT + 1))
     assert lent.seed_df == LENT + 1
 
@@ -106,6 +108,29 @@ def test_a_setting_of_one_seed_is_taken_to_spread_as_the_others_do():
     found = table.lent_to(of_runs(np.array([5.0])), 1.0)
     assert found.of_seeds == pytest.approx((0.5 + 4.5 + 2.0) / 3)
     assert found.seed_df == 3
+
+
+def test_where_settings_spread_very_differently_next_to_nothing_is_lent():
+    """As KL does at a strong and a weak pull: the spread of the calm ones stays small, that of the wild ones large."""
+    random = np.random.default_rng(3)
+    scales = [0.01, 0.03, 0.3, 1.0, 3.0, 10.0]
+    own = [of_runs(scale * random.normal(size=3)) for scale in scales]
+    table = pooled(own)
+    assert table is not None
+    assert table.alike < 1
+    lent = [table.lent_to(each, 1 / 3) for each in own]
+    assert lent[0].of_seeds < 30 * own[0].of_seeds + 0.01
+    assert lent[-1].of_seeds > own[-1].of_seeds / 2
+
+
+def test_the_estimate_of_how_alike_settings_are_finds_what_was_drawn():
+    """Variances of 4,000 settings from an inverse chi2 of 6 degrees of freedom and scale 2, three runs each."""
+    random = np.random.default_rng(5)
+    true = 2 * 6 / random.chisquare(6, 4000)
+    table = pooled([of_runs(np.sqrt(each) * random.normal(size=3)) for each in true])
+    assert table is not None
+    assert table.alike == pytest.approx(6, rel=0.15)
+    assert table.typical == pytest.approx(2, rel=0.1)
 
 
 def test_of_many_settings_each_is_set_beside_a_few():
