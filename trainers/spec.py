@@ -33,7 +33,7 @@ class EvaluationFolder:
 
     @property
     def metrics(self) -> Path:
-        """JSON: metrics, whether the policy is degenerate and why, which policy of the run it is, the settings."""
+        """JSON: metrics, why some are null, whether the policy is degenerate and why, which of the run it is, settings."""
         return self.root / "metrics.json"
 
     @property

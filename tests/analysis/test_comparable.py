@@ -95,6 +95,43 @@ def test_rewards_depend_on_who_rates_and_on_how_answers_are_sampled(tmp_path: Pa
     assert objected(tmp_path, "eval/reward", Finished(), Finished(config=changes)) == {word}
 
 
+def judge(**changes: Any) -> dict[str, Any]:
+    return {"evaluation__judge": {"base_url": "https://x/v1", "model": "m", "tries": 6, "price_in": 0.0, **changes}}
+
+
+@pytest.mark.parametrize("metric", ["eval/win_rate", "eval/win_rate_lc", "eval/win_rate_lc_se", "eval/reward"])
+def test_a_judge_has_no_say_in_what_a_reward_model_says(tmp_path: Path, metric: str):
+    assert not objected(tmp_path, metric, Finished(config=judge()), Finished(config=judge(model="other")), Finished())
+
+
+@pytest.mark.parametrize("metric", ["eval/judge_win_rate", "eval/judge_win_rate_se", "eval/judge_win_rate_lc"])
+def test_win_rates_by_judge_depend_on_the_judge_and_not_on_how_patiently_it_is_asked(tmp_path: Path, metric: str):
+    first = Finished(config=judge())
+    assert objected(tmp_path / "a", metric, first, Finished(config=judge(model="other"))) == {"the judge"}
+    assert objected(tmp_path / "b", metric, first, Finished(config=judge(base_url="https://y/v1"))) == {"the judge"}
+    assert not objected(tmp_path / "c", metric, first, Finished(config=judge(tries=1, price_in=2.0)))
+    rated = Finished(config={**judge(), "evaluation__reward_model": "/rm"})
+    assert not objected(tmp_path / "d", metric, first, rated)
+
+
+def test_the_known_reward_is_the_same_by_name_and_without(tmp_path: Path):
+    named = Finished(config={"evaluation__reward_model": "builtin:gold"})
+    assert not objected(tmp_path, "eval/reward", Finished(), named)
+
+
+@pytest.mark.parametrize("metric", ["eval/win_rate_lc", "eval/judge_win_rate", "eval/judge_win_rate_lc"])
+def test_a_named_opponent_is_its_run_wherever_its_weights_lie(tmp_path: Path, metric: str):
+    def beside(path: str) -> Finished:
+        return Finished(config={"evaluation__opponent": path})
+
+    one, other = "t0001-s0-12345678", "t0002-s0-12345678"
+    assert not objected(tmp_path / "a", metric, beside(f"/a/{one}/adapter"), beside(f"/b/{one}"))
+    assert objected(tmp_path / "b", metric, beside(f"/a/{one}/adapter"), beside(f"/a/{other}/adapter")) == {
+        "the opponent"
+    }
+    assert objected(tmp_path / "c", metric, beside(f"/a/{one}"), beside("start")) == {"the opponent"}
+
+
 @pytest.mark.parametrize("metric", ["eval/policy_accuracy", "eval/reward", "eval/of_my_own"])
 def test_other_held_out_data_are_another_exam(tmp_path: Path, metric: str):
     assert objected(tmp_path, metric, Finished(), Finished(config={"data__seed": 1})) == {"the held-out data"}

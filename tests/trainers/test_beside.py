@@ -8,6 +8,7 @@ import pytest
 
 from tests.fakes.shapes import HEAD, LINEAR, PARAMETERS, model_folder
 from tests.fakes.tiny_runs import method, run_config
+from trainers import beside
 from trainers.beside import rater, references
 from trainers.config import RunConfig
 from trainers.config_check import check
@@ -95,3 +96,25 @@ def test_what_is_not_known_of_is_taken_for_as_large_as_the_policy(config: Any) -
 def test_who_knows_the_reward_or_asks_a_judge_loads_nothing(config: Any) -> None:
     assert of_rater(config("rso", {"reward_model": "builtin:gold"})) is None
     assert of_rater(config()) is None
+
+
+def test_who_rates_the_trained_policys_answers_is_loaded_for_that(config: Any, tmp_path: Path) -> None:
+    larger = model_folder(tmp_path / "larger", num_hidden_layers=10)
+    asked = config(evaluation__samples=8, evaluation__reward_model=larger)
+    own = shape_of(asked)
+    assert own is not None
+    model = beside.evaluator(asked, own, gpu=False)
+    assert model is not None
+    assert model.bytes == (LARGER - HEAD) * 4
+    assert beside.rater(asked, own, gpu=False) is None
+    nobody = config(evaluation__samples=0)
+    assert beside.evaluator(nobody, own, gpu=False) is None
+
+
+def test_an_opponent_of_another_model_is_loaded(config: Any, tmp_path: Path) -> None:
+    larger = model_folder(tmp_path / "larger", num_hidden_layers=10)
+    asked = config(evaluation__samples=8, evaluation__opponent=larger)
+    own = shape_of(asked)
+    assert own is not None
+    assert [model.bytes for model in beside.opponents(asked, own, gpu=False)] == [LARGER * 4]
+    assert beside.opponents(config(evaluation__samples=8), own, gpu=False) == []

@@ -219,6 +219,15 @@ def test_a_judge_or_a_known_reward_takes_no_room(config: Any) -> None:
     assert [found(one).most("reward model") for one in (judged, gold)] == [0, 0]
 
 
+def test_the_evaluations_reward_model_comes_beside_the_methods(config: Any, tmp_path: Path) -> None:
+    """It rates where that one is still there."""
+    sized = {"evaluation__samples": 8, "evaluation__samples_every": 2}
+    own = rated(tmp_path)
+    both = config("rloo", own, data=FILE, evaluation__reward_model=own["reward_model"], **sized)
+    one = config("rloo", own, data=FILE, **sized)
+    assert found(both).most("reward model") == 2 * found(one).most("reward model") > 0
+
+
 def examined(asked: RunConfig) -> list[Phase]:
     return [phase for phase in found(asked).phases if phase.name == "examining"]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from trainers.config import RunConfig
 from trainers.distributed import World
-from trainers.errors import InvalidInput
+from trainers.errors import InvalidInput, Stopped
 from trainers.evaluation import contest, degeneracy, estimates
 from trainers.evaluation.answers import answers, opponent_answers, start_answers
 from trainers.evaluation.beside import other_tokens, reference_opened
@@ -120,7 +120,9 @@ def _opponent_answers(subject: Subject, asked: Sequence[Prompt]) -> tuple[list[S
     texts = [subject.held.texts[prompt.place] for prompt in asked]
     try:
         found = opponent_answers(config, subject.policy, asked, texts, subject.cache_dir, subject.heed, world)
-    except (InvalidInput, OSError, ValueError, RuntimeError) as problem:
+    except Stopped:
+        raise
+    except Exception as problem:  # of weights that are anybody's
         if config.evaluation.opponent == START or world.shared:
             raise
         why = contest.why_not(f"evaluation.opponent={config.evaluation.opponent} cannot answer", problem)
