@@ -25,7 +25,9 @@ KEY = "sk-never-written-anywhere"
 
 def run(folder: Path, cache_dir: Path, name: str = "dpo", **evaluation: Any) -> RunResult:
     config = run_config(name, evaluation=evaluated(**evaluation), training__learning_rate=3e-3)
-    result = train(run_spec(folder, cache_dir, config), Recorder())
+    spec = run_spec(folder, cache_dir, config)
+    spec.write()
+    result = train(spec, Recorder())
     result.write(RunFolder(folder))
     return result
 
