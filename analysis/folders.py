@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from analysis.errors import NoRuns
-from analysis.evaluation_files import read_parts, verdict
+from analysis.evaluation_files import Verdict, read_parts, verdict
 from analysis.find import find_runs
 from analysis.frame import Row, is_part, make_frame
 from analysis.gather import Asked, Gathered, metrics, together
@@ -103,11 +103,16 @@ def _read(folder: RunFolder, told: Told) -> _Found | None:
         **known,
         **ended,
         # As of its end, unless it was evaluated again.
-        "degenerate": getattr(result, "degenerate", None) if said is None else said.degenerate,
+        "degenerate": getattr(result, "degenerate", None) if said is None or not _judged(said) else said.degenerate,
         # A measure that could not be taken any more has no older value either.
         **metrics({name: value for name, value in {**last, **newer}.items() if value is not None}, name, told),
     }
     return _Found(row, place, said is not None, same_as)
+
+
+def _judged(said: Verdict) -> bool:
+    """Whether an evaluation has looked at answers, without which nothing is known of degeneracy."""
+    return said.degenerate is not None or "eval/degenerate" in said.metrics
 
 
 def _ended(folder: RunFolder, result: RunResult | None) -> tuple[Row, dict[str, float | None]]:

@@ -9,13 +9,14 @@ import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from orchestrator.errors import BadCommand
 from orchestrator.evaluation.jobs import Evaluations, step_of
-from orchestrator.evaluation.settings import alike, configs, launcher_of, refuse_foreign
-from orchestrator.evaluation.sources import Subject, Wanted, find
+from orchestrator.evaluation.settings import alike, configs, foreign, launcher_of
+from orchestrator.evaluation.sources import Found, Subject, Wanted, find
 from orchestrator.evaluation.view import Measured, table
 from orchestrator.exit_codes import COMPLETED, SOME_FAILED, STOPPED
 from orchestrator.interrupts import interrupting
@@ -34,18 +35,15 @@ from trainers.spec import RunSpec
 
 _SHOWN = 3
 Asked = tuple[Subject, RunSpec]
+# By the folder in which runs lie.
+Launchers = dict[Path, LauncherSettings]
 
 
 def evaluate(
     folders: Sequence[Path], overrides: Sequence[str], checkpoint: str | None, again: bool, console: Console
 ) -> int:
     """Measure the policies that are meant; the exit code. Raises BadCommand before anything is begun."""
-    refuse_foreign(overrides)
-    found = find(folders, Wanted.parse(checkpoint))
-    asked = [
-        (subject, step_of(subject, config, _cache_of(subject)))
-        for subject, config in zip(found.subjects, configs(found.subjects, overrides), strict=True)
-    ]
+    found, asked, launchers = _asked(folders, overrides, checkpoint)
     there = [] if again else [one for one in asked if _is_there(*one)]
     broken: dict[str, list[str]] = {}
     sound = []
@@ -55,7 +53,7 @@ def evaluate(
             sound += [] if faults else [(subject, step)]
             for fault in faults:
                 broken.setdefault(fault, []).append(subject.name)
-    groups = _by_launcher(sound, overrides)
+    groups = _by_launcher(sound, launchers)
     _refuse(groups)
 
     _tell_all(found.left_out, "left out", console, "yellow")
@@ -65,18 +63,53 @@ def evaluate(
         tell(console, f"{told}; --again does it again")
     if not asked:
         raise BadCommand(["there is nothing to evaluate"])
-    complete, stopped = not broken, False
+    measured, stopped = [subject for subject, _ in there], False
     for settings, group in groups:
         if not stopped:
             jobs = _carry_out(settings, group, console)
-            stopped, complete = jobs.stopped, complete and jobs.complete
-    rows = [(subject, Measured.read(subject.spec.folder.evaluation_of(subject.policy))) for subject, _ in asked]
+            stopped = jobs.stopped
+            measured += [subject for subject, step in group if step.run_dir in jobs.completed]
+    _show([subject for subject, _ in asked if subject in measured], console)
+    if stopped:
+        return STOPPED
+    return COMPLETED if len(measured) == len(asked) else SOME_FAILED
+
+
+def _show(subjects: Sequence[Subject], console: Console) -> None:
+    rows = [(subject, Measured.read(subject.spec.folder.evaluation_of(subject.policy))) for subject in subjects]
     known = [(subject, row) for subject, row in rows if row is not None]
     if known:
         console.print(table(known))
-    if stopped:
-        return STOPPED
-    return COMPLETED if complete else SOME_FAILED
+
+
+def _asked(
+    folders: Sequence[Path], overrides: Sequence[str], checkpoint: str | None
+) -> tuple[Found, list[Asked], Launchers]:
+    """What is to be measured, how and where. Raises BadCommand with every fault of the command."""
+    faults, wanted = foreign(overrides), Wanted()
+    made: list[dict[str, Any]] = []
+    launchers: Launchers = {}
+    try:
+        wanted = Wanted.parse(checkpoint)
+    except BadCommand as error:
+        faults += error.faults
+    found = find(folders, wanted)
+    faults += found.faults
+    try:
+        made = configs(found.subjects, overrides)
+    except BadCommand as error:
+        faults += error.faults
+    for subject in found.subjects:
+        study = subject.spec.run_dir.parent
+        if study not in launchers:
+            try:
+                launchers[study] = launcher_of(subject, overrides)
+            except BadCommand as error:
+                faults += error.faults
+    if faults:
+        raise BadCommand(faults)
+    steps = [step_of(subject, config, _cache_of(subject)) for subject, config in zip(found.subjects, made, strict=True)]
+    return found, list(zip(found.subjects, steps, strict=True)), launchers
 
 
 def _cache_of(subject: Subject) -> Path:
@@ -106,12 +139,13 @@ def _faults(subject: Subject, step: RunSpec) -> list[str]:
     return [f"{closed[-1]} cannot be written: copy the study to where it can be"] if closed else []
 
 
-def _by_launcher(asked: Sequence[Asked], overrides: Sequence[str]) -> list[tuple[LauncherSettings, list[Asked]]]:
+def _by_launcher(asked: Sequence[Asked], launchers: Launchers) -> list[tuple[LauncherSettings, list[Asked]]]:
     """Those that one launcher can carry out together: of one study, where that is a cluster's."""
     groups: dict[str, tuple[LauncherSettings, list[Asked]]] = {}
     for subject, step in asked:
-        settings = launcher_of(subject, overrides)
-        of_study = subject.spec.run_dir.parent if isinstance(settings, SlurmSettings) else None
+        study = subject.spec.run_dir.parent
+        settings = launchers[study]
+        of_study = study if isinstance(settings, SlurmSettings) else None
         groups.setdefault(f"{settings!r} {of_study}", (settings, []))[1].append((subject, step))
     return list(groups.values())
 

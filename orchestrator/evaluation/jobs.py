@@ -66,14 +66,14 @@ class Evaluations:
             self._observer.tick(self._active)
 
     @property
-    def failed(self) -> set[Path]:
-        """Folders of the steps that did not come to their end, though nobody stopped them."""
-        return {folder for folder, result in self.results.items() if result.status == "failed"}
+    def completed(self) -> set[Path]:
+        """Folders of the steps that have measured their policy."""
+        return {folder for folder, result in self.results.items() if result.status == "completed"}
 
     @property
-    def complete(self) -> bool:
-        """Whether all that has ended has measured its policy."""
-        return all(result.status == "completed" for result in self.results.values())
+    def failed(self) -> set[Path]:
+        """Folders of those that have not, though nobody stopped them."""
+        return {folder for folder, result in self.results.items() if result.status == "failed"}
 
     def interrupt(self, why: str) -> None:
         """Start nothing more, and stop what is under way; called again, at once."""

@@ -23,17 +23,13 @@ from trainers.evaluation_config import Evaluation
 _INDIFFERENT = {"every", "samples_every", "batch_size", "sampling_batch"}
 
 
-def refuse_foreign(overrides: Sequence[str]) -> None:
-    """Raises BadCommand with each override that concerns neither the evaluation nor the launcher."""
-    foreign = [text for text in overrides if not re.match(r"\+*(evaluation|launcher)(\.[\w.]+)?=", text)]
-    if foreign:
-        raise BadCommand(
-            [
-                f"{one_line(text)}: evaluate changes evaluation.* and launcher.* alone: what a run was trained with is "
-                "part of its policy"
-                for text in foreign
-            ]
-        )
+def foreign(overrides: Sequence[str]) -> list[str]:
+    """A fault for each override that concerns neither the evaluation nor the launcher."""
+    return [
+        f"{one_line(text)}: evaluate changes evaluation.* and launcher.* alone; how a run was trained stays"
+        for text in overrides
+        if not re.match(r"(evaluation|launcher)(\.[\w.]+)?=", text)
+    ]
 
 
 def configs(subjects: Sequence[Subject], overrides: Sequence[str]) -> list[dict[str, Any]]:
@@ -41,14 +37,12 @@ def configs(subjects: Sequence[Subject], overrides: Sequence[str]) -> list[dict[
 
     A run whose own config is not understood (any more) keeps it as it is: what is wrong with it, its check will tell.
     """
-    given = [text for text in overrides if re.match(r"\+*evaluation\b", text)]
-    faults: dict[str, None] = {}
+    given = [text for text in overrides if re.match(r"evaluation\b", text)]
     made = []
     with composer(Source()) as compose:
         parsed = compose.parse(given)
         several = [f"{sweep}: evaluate takes one value of a key" for sweep in parsed.sweeps]
-        if parsed.faults or several:
-            raise BadCommand([*parsed.faults, *several])
+        faults = dict.fromkeys([*parsed.faults, *several])
         options = [text for text in parsed.fixed if compose.key(text) == "evaluation"]
         values = [text for text in parsed.fixed if text not in options]
         option = compose.compose(options).sound()["evaluation"] if options else None
@@ -91,13 +85,12 @@ def alike(said: Any, evaluation: Mapping[str, Any]) -> bool:
 
 def launcher_of(subject: Subject, overrides: Sequence[str]) -> LauncherSettings:
     """Where the run's study had its runs carried out, with the command's changes. Raises BadCommand."""
-    given = [text for text in overrides if re.match(r"\+*launcher\b", text)]
+    given = [text for text in overrides if re.match(r"launcher\b", text)]
     source = _source(subject)
-    if subject.record is None:
-        with composer(source) as compose:
-            known = study_settings(compose.compose([]).config).model_dump()
-    else:
-        known = dict(subject.record.settings)
+    with composer(source) as compose:
+        known = study_settings(compose.compose([]).config).model_dump()
+    if subject.record is not None:
+        known |= subject.record.settings
     launcher = changed_settings(known, given, source).launcher
     # Whatever trained the runs, this is how policies are measured; and the command stays until they are.
     if isinstance(launcher, SlurmSettings):

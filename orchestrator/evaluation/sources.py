@@ -37,9 +37,10 @@ class Subject:
 
 @dataclass
 class Found:
-    """Policies that can be measured; names of others by the reason why not."""
+    """Policies that can be measured; names of others by the reason why not; what is wrong with the folders named."""
 
     subjects: list[Subject] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def leave_out(self, name: str, why: str) -> None:
@@ -75,16 +76,13 @@ class _Place:
 
 
 def find(folders: Sequence[Path], wanted: Wanted) -> Found:
-    """The policies. Raises BadCommand with a fault for each folder that is none of a study, a run or a checkpoint."""
-    faults, places = [], []
+    """The policies; a folder that is none of a study, a run or a checkpoint is a fault."""
+    found, places = Found(), []
     for folder in folders:
         try:
             places += list(_places(folder, wanted))
         except (NoStudy, BadCommand) as error:
-            faults.append(str(error))
-    if faults:
-        raise BadCommand(faults)
-    found = Found()
+            found.faults.append(str(error))
     known: set[tuple[Path, str]] = set()
     for place in places:
         for subject in _subjects(place, wanted, found):
@@ -99,7 +97,7 @@ def find(folders: Sequence[Path], wanted: Wanted) -> Found:
 def _places(folder: Path, wanted: Wanted) -> Iterator[_Place]:
     root = folder.expanduser().resolve()
     if not root.is_dir():
-        raise BadCommand([f"{folder}: there is no such folder"])
+        raise BadCommand([f"{folder}: there is no folder of that name"])
     if StudyFolder(root).yaml.exists():
         study = StudyFolder(root)
         record = study.record()

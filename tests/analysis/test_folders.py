@@ -1,5 +1,6 @@
 """Runs read from study folders: one row each, with what the run was and what came of it."""
 
+import dataclasses
 import json
 import os
 import socket
@@ -218,6 +219,15 @@ def test_a_later_evaluation_goes_before_the_result_key_by_key(whole: Path):
     assert (row["eval/kl"], row["degenerate"]) == (9.0, "runaway length")
     assert np.isnan(row["eval/reward_accuracy"])
     assert row["train/loss"] == pytest.approx(0.4)
+
+
+def test_an_evaluation_without_answers_leaves_the_verdict_of_the_run_s_end(whole: Path):
+    folder = folders(whole)[0]
+    result = RunResult.read(folder)
+    assert result is not None
+    dataclasses.replace(result, degenerate="length").write(folder)
+    write_json(folder.evaluation.metrics, {"metrics": {"eval/policy_accuracy": 0.5}, "degenerate": None})
+    assert read_folders([whole]).frame["degenerate"][0] == "length"
 
 
 def test_a_half_written_evaluation_is_left_out_and_told(whole: Path):

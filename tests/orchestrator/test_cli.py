@@ -45,7 +45,7 @@ def test_an_override_may_begin_with_a_sign():
 @pytest.mark.parametrize("verb", ["status", "resume", "cancel"])
 def test_verbs_of_a_study_take_its_folder(verb: str):
     command = parse([verb, "outputs/a", "launcher.workers=2"])
-    assert command.folder == Path("outputs/a")
+    assert command.folders == (Path("outputs/a"),)
     assert command.overrides == ("launcher.workers=2",)
 
 
