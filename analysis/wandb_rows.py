@@ -81,6 +81,7 @@ def gather_wandb(
         listed = [_read(source, run, asked.parts, told) for run in server.runs(source.project, _all(everything))]
         if not listed:
             raise NoRuns(f"{source}: no runs there" + (", or none that the filters let through" if filters else ""))
+        listed.sort(key=_order)
         wanted = [found for found, is_wanted in zip(listed, asked.wanted([found.row for found in listed]), strict=True)
                   if is_wanted]  # fmt: skip
         asked.progress.expect(len(wanted))
@@ -93,6 +94,13 @@ def gather_wandb(
 
         with ThreadPoolExecutor(_THREADS) as threads, server.waited_for():
             return together(threads.map(whole, wanted), told)
+
+
+def _order(found: _Found) -> tuple[bool, str, str]:
+    """Ours as in folders, by study and name, whichever began first; others' after them, as the server lists them."""
+    if found.known is not None:
+        return True, "", ""
+    return False, str(found.row["study"]), str(found.row["run_id"])
 
 
 def _all(filters: Collection[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -144,13 +144,18 @@ def _best(runs: Runs, having: Sequence[int], metric: str | None, told: list[str]
             raise
         told.append(f"nothing could be ranked, so these are simply the first runs ({error})")
         return list(having)
-    rows = []
+    rows, frame = [], runs.frame
     for group in ranking.groups:
         best = group.best
         mine = [row for row in (best.measured.rows if best else ()) if row in set(having)]
-        rows += mine[:1]
+        rows += sorted(mine, key=lambda row: _seed(frame, row))[:1]
     told.append(f"best by {ranking.metric}: of each setting the first seed of its best beta")
     return rows or list(having)
+
+
+def _seed(frame: pd.DataFrame, row: int) -> float:
+    seed = frame["seed"].iloc[row]
+    return math.inf if pd.isna(seed) else float(seed)
 
 
 def _named(runs: Runs, name: str, having: Sequence[int]) -> list[int]:

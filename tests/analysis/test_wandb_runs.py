@@ -97,6 +97,19 @@ def test_folders_and_wandb_say_the_same(study: Path, parts: Any, same: Any):
     assert folders.told == wandb.told == []
 
 
+def test_runs_come_in_the_order_of_the_study_whichever_began_first(study: Path, server: WandbServer):
+    expected = list(read([str(study)]).frame["run_id"])
+    runs = list(server.runs.values())
+    orders = [run.order for run in runs]
+    for run, order in zip(runs, reversed(orders), strict=True):
+        run.order = order
+    try:
+        assert list(read([SOURCE]).frame["run_id"]) == expected
+    finally:
+        for run, order in zip(runs, orders, strict=True):
+            run.order = order
+
+
 def test_source_and_address_are_those_at_wandb(study: Path, server: WandbServer):
     frame = read([SOURCE]).frame
     name = frame["source"][0].rpartition("/")[2]

@@ -51,7 +51,8 @@ def said(capsys: pytest.CaptureFixture[str], words: Sequence[str]) -> str:
     capsys.readouterr()
     assert main(list(words)) == 0
     lines = capsys.readouterr().out.splitlines()
-    return re.sub(r",(?=\n *\])", "", "\n".join(line for line in lines if ONE_AND_THE_SAME not in line))
+    kept = "\n".join(line for line in lines if line.strip() and ONE_AND_THE_SAME not in line)
+    return re.sub(r",(?=\n *\])", "", kept)  # what was the last but one of a JSON list
 
 
 QUESTIONS = [
@@ -107,7 +108,7 @@ def test_far_too_weak_a_pull_is_never_best(learnt: dict[str, tuple[str, ...]], c
 
 
 def told_by_report(source: Sequence[str], path: Path, *words: str) -> str:
-    """The text of the page without what differs by source: where runs lie and by whose clock they took so long."""
+    """The page."""
     assert main(["report", *source, "-o", str(path), *words]) == 0
     return path.read_text(encoding="utf-8")
 
@@ -117,8 +118,8 @@ def rows_of(page: str) -> list[list[str]]:
     table = re.search(r"<table[^>]*>.*?</table>", page[page.index('id="ranking"') :], re.DOTALL)
     assert table is not None
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", table[0], re.DOTALL)
-    return [[unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL)]
-            for row in rows]  # fmt: skip
+    cells = [re.findall(r"<t[dh].*?</t[dh]>", row, re.DOTALL) for row in rows]
+    return [[unescape(re.sub(r"<[^>]+>", "", cell)).strip() for cell in row] for row in cells]
 
 
 @pytest.mark.parametrize("metric", ["eval/reward", "eval/policy_accuracy"])
@@ -135,8 +136,7 @@ def test_reports_agree_with_each_other_and_with_the_ranking(
     )
     (group,) = ranked["groups"]
     assert group["verdict"] in unescape(pages["folder"])
-    p_values = [f"{cell['p_holm']:.2g}" for cell in group["cells"][1:]]
-    assert len(p_values) == 2 * len(BETAS) - 1
+    assert len(group["cells"]) == 2 * len(BETAS)
 
 
 def test_all_parts_are_there_from_every_source(learnt: dict[str, tuple[str, ...]]):
