@@ -100,6 +100,12 @@ METRICS = _table(
     Metric("eval/judge_tokens_in", "tokens that the judge read", "count", None),
     Metric("eval/judge_tokens_out", "tokens that the judge wrote", "count", None),
     Metric("eval/judge_cost_usd", "what the judge cost", "USD", "minimize"),
+    # Other harnesses: trainers.evaluation.other_harnesses; those of lm-eval are below
+    Metric("eval/alpaca_eval/win_rate", "answers that alpaca_eval prefers", "share", "maximize",
+           _on("opponent", "rater", "sampling"), _OF_ANSWERS, _SHARE),
+    Metric("eval/alpaca_eval/length_controlled_winrate", "the same at equal length", "share", "maximize",
+           _on("opponent", "rater", "sampling"), _OF_ANSWERS, _SHARE),
+    Metric("eval/alpaca_eval/judged", "answers that alpaca_eval judged", "count", None),
     # What TRL logs while it trains
     Metric("train/rewards/accuracies", "the implicit reward's accuracy on training pairs", "share", "maximize",
            _on("method", "reference"), ("eval/reward_accuracy", *_ACCURACIES), _SHARE),
@@ -119,6 +125,10 @@ _LOSS = Metric("loss", "the method's own loss", "the method's own", "minimize", 
                _ACCURACIES)  # fmt: skip
 _BUCKETS = tuple(f".{length}" for length in LENGTHS)
 _ERROR = "_se"
+_LM_EVAL = "eval/lm_eval/"
+# Its metrics whose better way is known; what is no share is in units of its own.
+_SHARES = ("acc", "acc_norm", "exact_match", "f1", "pass@1", "mc1", "mc2")
+_PERPLEXITIES = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte")
 
 
 def known(name: str) -> Metric | None:
@@ -132,6 +142,17 @@ def known(name: str) -> Metric | None:
         name = name.removesuffix(bucket)
     if name in METRICS:
         return METRICS[name]
+    if name.startswith(_LM_EVAL):
+        return _of_lm_eval(name)
     if name.rsplit("/", 1)[-1] in ("loss", "eval_loss", "loss_mean"):
         return _LOSS
     return next((family for family in FAMILIES if name.startswith(family.name)), None)
+
+
+def _of_lm_eval(name: str) -> Metric:
+    """eval/lm_eval/arc_easy/acc, or eval/lm_eval/gsm8k/exact_match.strict-match."""
+    task, _, metric = name.removeprefix(_LM_EVAL).rpartition("/")
+    kind = metric.partition(".")[0]
+    if kind in _SHARES:
+        return Metric(name, f"{metric} of {task}", "share", "maximize", bounds=_SHARE)
+    return Metric(name, f"{metric} of {task}", "its own", "minimize" if kind in _PERPLEXITIES else None)
