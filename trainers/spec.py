@@ -33,7 +33,7 @@ class EvaluationFolder:
 
     @property
     def metrics(self) -> Path:
-        """JSON: metrics, why some are null, whether and why the policy is degenerate, which of the run it is, settings."""
+        """JSON: metrics, why some are null, why the policy is degenerate, which one of the run it is, settings."""
         return self.root / "metrics.json"
 
     @property

@@ -74,7 +74,7 @@ def write_task(folder: Path, questions: Sequence[dict[str, Any]], name: str = "f
 
 
 def write_annotator(folder: Path) -> Path:
-    """An annotator for `evaluation.alpaca_eval.annotators_config`; the folder must be called longer, as alpaca_eval has it."""
+    """An annotator for `evaluation.alpaca_eval.annotators_config`: a folder, whose name alpaca_eval wants longer."""
     folder.mkdir()
     (folder / "configs.yaml").write_text(_ANNOTATOR)
     (folder / "prompt.txt").write_text(_PROMPT)
