@@ -32,7 +32,7 @@ _WORDS: Mapping[Dependence, str] = {
 _RATERS = ("reward_model", "rater")
 _OPPONENTS = ("opponent", "against")
 # All of an evaluation that decides how a policy answers.
-_SAMPLING = ("max_new_tokens", "temperature")
+_SAMPLING = ("max_new_tokens", "temperature", "top_p", "top_k")
 # Of a judge, all that decides what it says.
 _JUDGE = ("base_url", "model")
 # What a run's folder calls what it has trained.
@@ -126,8 +126,10 @@ def _reference(run: Row) -> Hashable:
     label, method = str(run["reference"]), METHODS.get(str(run["method"]))
     if label in _OWN or (method is not None and not method.needs_reference):
         return f"{_began(run)} before training"
+    path = _section(run, "reference").get("path")
+    name = f"{label} ({path})" if path else label
     own = label.startswith(("run:", "adapter:")) or "self" in label
-    return f"{label} of {_began(run)}" if own else label
+    return f"{name} of {_began(run)}" if own else name
 
 
 def _model(run: Row) -> str:

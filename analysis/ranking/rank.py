@@ -274,9 +274,7 @@ def _of_seeds(estimates: Sequence[Estimate], groups: Sequence[RankedGroup]) -> l
     compared = [cell.measured.estimate for group in groups if len(group.cells) > 1 for cell in group.cells]
     least = min((each.seed_df for each in compared if each and each.knows_seeds), default=_ENOUGH)
     if least <= 2:
-        found.append(
-            "so few seeds of so few cells say little of how far seeds spread, and intervals are wide: add some"
-        )
+        found.append("so few seeds say little of how far they spread, and intervals are wide: add some")
     elif least < _ENOUGH:
         found.append("seeds are few, so how far they spread is judged from all cells of a table together")
     return found

@@ -42,6 +42,11 @@ def test_what_is_beside_a_reference_depends_on_it(tmp_path: Path, metric: str):
     assert objected(tmp_path, metric, Finished(), Finished(config=LARGER)) == {"the reference"}
 
 
+def test_two_references_of_one_name_are_two(tmp_path: Path):
+    other = {"reference": {"kind": "model", "path": "/elsewhere/larger"}}
+    assert objected(tmp_path, "eval/kl", Finished(config=LARGER), Finished(config=other)) == {"the reference"}
+
+
 def test_the_policys_own_accuracy_and_its_reward_need_no_reference(tmp_path: Path):
     runs = (Finished(), Finished(config=LARGER))
     assert not objected(tmp_path / "a", "eval/policy_accuracy", *runs)
