@@ -9,6 +9,7 @@ not the disk. Writes benchmarks/results/pull.{json,md}.
 
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -73,8 +74,15 @@ def main() -> None:
             places = {"STUDY": str(study), "FILE": str(file)}
             command = [sys.executable, *(places.get(word, word) for word in way)]
             costs[name].append(measure(command, place / "log.txt", {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}))
-    text = render(costs, given.runs, given.steps, megabytes, file.stat().st_size / 1e6)
-    report: dict[str, Any] = {"machine": machine(), "runs": given.runs, "steps": given.steps, "megabytes": megabytes}
+    load = os.getloadavg()[2]
+    text = render(costs, given.runs, given.steps, megabytes, file.stat().st_size / 1e6, load)
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "runs": given.runs,
+        "steps": given.steps,
+        "megabytes": megabytes,
+        "load": load,
+    }
     report["ways"] = {name: [asdict(cost) for cost in found] for name, found in costs.items()}
     given.results.mkdir(parents=True, exist_ok=True)
     (given.results / "pull.json").write_text(json.dumps(report, indent=1) + "\n")
@@ -125,7 +133,9 @@ def answer(draw: random.Random, number: int) -> dict[str, Any]:
     return {**own, **measures, "start_text": text[::-1], "start_tokens": 60, "win": 0.5, "opponent": "start"}
 
 
-def render(costs: Mapping[str, Sequence[Cost]], runs: int, steps: int, megabytes: float, file: float) -> str:
+def render(
+    costs: Mapping[str, Sequence[Cost]], runs: int, steps: int, megabytes: float, file: float, load: float
+) -> str:
     host = machine()
     rows = [
         (
@@ -142,7 +152,8 @@ def render(costs: Mapping[str, Sequence[Cost]], runs: int, steps: int, megabytes
         f"# Reading {runs:,} runs of {steps:,} logged steps\n\n"
         f"{host['date']}: {host['cpu']}, {host['cores']} cores, Python {host['python']}. {megabytes:.0f} MB of files, "
         f"{len(METRICS)} metrics a step; the pulled file has {file:.0f} MB. Each way is a process from its start to "
-        "its end.\n\n"
+        f"its end. The machine's load over the last quarter of an hour was {load:.1f}: where that is far above 1, others "
+        "were at work there, and CPU seconds tell more than wall time.\n\n"
         + markdown(["way", "median wall s", "CPU s", "peak RSS MB"], rows)
         + f"\nBar, {JUDGED}: under {BAR_S:g} s and {BAR_RSS_MB} MB: {'held' if held else 'missed'}.\n"
     )
