@@ -152,8 +152,8 @@ def render(
         f"# Reading {runs:,} runs of {steps:,} logged steps\n\n"
         f"{host['date']}: {host['cpu']}, {host['cores']} cores, Python {host['python']}. {megabytes:.0f} MB of files, "
         f"{len(METRICS)} metrics a step; the pulled file has {file:.0f} MB. Each way is a process from its start to "
-        f"its end. The machine's load over the last quarter of an hour was {load:.1f}: where that is far above 1, others "
-        "were at work there, and CPU seconds tell more than wall time.\n\n"
+        f"its end. The machine's load over the last quarter of an hour was {load:.1f}: where that is far above 1, "
+        "others were at work there, and CPU seconds tell more than wall time.\n\n"
         + markdown(["way", "median wall s", "CPU s", "peak RSS MB"], rows)
         + f"\nBar, {JUDGED}: under {BAR_S:g} s and {BAR_RSS_MB} MB: {'held' if held else 'missed'}.\n"
     )
