@@ -74,7 +74,7 @@ def write_task(folder: Path, questions: Sequence[dict[str, Any]], name: str = "f
 
 
 def write_annotator(folder: Path) -> Path:
-    """An annotator for `evaluation.alpaca_eval.annotators_config`: a folder, whose name alpaca_eval wants longer."""
+    """An annotator for `evaluation.alpaca_eval.annotators_config`, in a folder `longer`, which it says itself."""
     folder.mkdir()
     (folder / "configs.yaml").write_text(_ANNOTATOR)
     (folder / "prompt.txt").write_text(_PROMPT)
@@ -85,3 +85,16 @@ def says_longer(body: dict[str, Any]) -> Said:
     """Replies as that annotator's parser reads them: which of two answers has more letters."""
     _, first, second = body["messages"][-1]["content"].split("=====")
     return "first" if len(first.strip()) > len(second.strip()) else "second"
+
+
+def write_difficulties(hub: Path, count: int) -> None:
+    """A hub's cache with the file that alpaca_eval's length-controlled rate is fitted beside: so many prompts."""
+    repository = hub / "datasets--tatsu-lab--alpaca_eval"
+    snapshot = repository / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(snapshot.name)
+    lines = ["index,model,preference,std_delta_len,instruction_difficulty,not_gamed_baseline"]
+    for gamed, shift in (("concise", -1.0), ("verbose", 1.0)):
+        lines += [f"{n},{gamed},{(n % 5) / 4},{shift + n / count},{(n % 7) / 7 - 0.5},False" for n in range(count)]
+    (snapshot / "df_gamed.csv").write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from trainers import inputs
 from trainers.data_pairs import Pair, Text
 from trainers.data_tokens import tokenise
 from trainers.errors import TrainersError
@@ -81,7 +82,7 @@ def exported(outputs: Rows, reference: Rows) -> Beside:
 def judged(subject: Subject, outputs: Rows, reference: Rows) -> Beside:
     """What the annotator says of them, on this rank alone; nothing where none is named.
 
-    What it has said is kept in cache_dir until all is said, so that a run which is tried again asks for nothing twice.
+    What it has said is kept in cache_dir, so that a run which is tried again asks for nothing twice.
     Raises JudgeFailed, OSError, and Stopped in the middle where the run is asked to stop.
     """
     asked = subject.config.evaluation.alpaca_eval
@@ -94,7 +95,8 @@ def judged(subject: Subject, outputs: Rows, reference: Rows) -> Beside:
         "length_controlled": asked.prompts is not None and len(outputs) == _ITS_PROMPTS,
     }
     files = {"outputs.json": _json(outputs), "reference.json": _json(reference)}
-    digest = hashlib.sha256(json.dumps([question, files], sort_keys=True).encode()).hexdigest()
+    annotator = inputs.digests(subject.config).get("evaluation.alpaca_eval.annotators_config")
+    digest = hashlib.sha256(json.dumps([question, files, annotator], sort_keys=True).encode()).hexdigest()
     cache = subject.cache_dir / "alpaca_eval" / f"{digest[:32]}.json"
     cache.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as made:
@@ -103,7 +105,8 @@ def judged(subject: Subject, outputs: Rows, reference: Rows) -> Beside:
             (folder / name).write_text(content)
         _ask(folder, subject.heed)
         said = json.loads((folder / "said.json").read_bytes())
-        annotations = json.loads((folder / "annotations.json").read_bytes())
+        # Of answers that are the same nobody is asked, and nothing is known but that.
+        annotations = json.loads((folder / "annotations.json").read_bytes(), parse_constant=lambda _nan: None)
     if said["length_controlled"] is not None:
         print(f"evaluation: no {PREFIX}length_controlled_winrate: {said['length_controlled']}", file=sys.stderr)
     return Beside(

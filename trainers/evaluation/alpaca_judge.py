@@ -20,9 +20,19 @@ def main(folder: Path) -> None:
     import pandas
     from alpaca_eval import main as alpaca
     from alpaca_eval import metrics
+    from alpaca_eval.annotators import PairwiseAnnotator
+
+    class Annotator(PairwiseAnnotator):  # type: ignore[misc]
+        """Reads what it has said before as numbers with a fraction: pandas 3 puts no tie among whole ones."""
+
+        df_annotations: Any
+
+        def load_(self, path: Any = None) -> None:
+            super().load_(path)
+            if self.df_annotations is not None:
+                self.df_annotations = self.df_annotations.astype({self.annotation_key: float})
 
     question = json.loads((folder / "question.json").read_bytes())
-    # Its default makes columns of pyarrow strings, in which alpaca_eval cannot put what it puts there.
     board, annotations = alpaca.evaluate(
         # Not paths: it would read texts that look like dates or numbers as such.
         model_outputs=pandas.DataFrame(json.loads((folder / "outputs.json").read_bytes())),
@@ -34,9 +44,8 @@ def main(folder: Path) -> None:
         is_cache_leaderboard=False,
         fn_metric="get_winrate",
         sort_by="win_rate",
+        Annotator=Annotator,
         caching_path=question["cache"],
-        # What failed is asked again by the next attempt.
-        is_store_missing_annotations=False,
     )
     (row,) = board.to_dict(orient="records")
     said: dict[str, Any] = {key: _number(value) for key, value in row.items()}

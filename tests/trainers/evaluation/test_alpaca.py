@@ -1,15 +1,19 @@
 """The policy's answers as alpaca_eval reads them, and the real alpaca_eval's judgement by an endpoint on loopback."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakes.examined import evaluated, examined_config, pushed, subject, write_chats
-from tests.fakes.harnesses import needs, says_longer, write_annotator
+from tests.fakes.harnesses import needs, says_longer, write_annotator, write_difficulties
 from tests.fakes.judge_server import JudgeServer
 from tests.fakes.tiny_runs import Recorder, run_config, run_spec
+from trainers.evaluation import alpaca_judge
 from trainers.evaluation.beside_harnesses import Beside
 from trainers.evaluation.examine import NOTHING, examine
 from trainers.evaluation.other_harnesses import ask
@@ -114,10 +118,41 @@ def test_alpaca_eval_judges_as_its_annotator_does(tmp_path: Path, cache_dir: Pat
     assert found.metrics["eval/alpaca_eval/win_rate_se"] > 0
     assert "eval/alpaca_eval/length_controlled_winrate" not in found.metrics
     assert found.versions == {"alpaca-eval": "0.6.6"}
-    assert len(read(found, "annotations")) == 8
+    assert [row["instruction"] for row in read(found, "annotations")] == [
+        row["instruction"] for row in read(found, "outputs")
+    ]
     asked_for = len(judge.requests)
     assert ask(one, examine(one)).metrics == found.metrics
     assert len(judge.requests) == asked_for, "nothing is asked twice"
+
+
+@needs("alpaca_eval")
+@pytest.mark.parametrize("known", [True, False])
+def test_the_length_controlled_rate_is_alpaca_evals_own(tmp_path: Path, judge: JudgeServer, known: bool) -> None:
+    """Of a policy that wins by its length alone."""
+    annotator = write_annotator(tmp_path / "longer")
+    if known:
+        write_difficulties(tmp_path / "hub", 40)
+    texts = [f"Question {number}" for number in range(40)]
+    for name, longer in (("outputs", 30), ("reference", 10)):
+        rows = [
+            {"instruction": text, "output": "x" * (20 + longer * (place % 4 > 0) + place), "generator": name}
+            for place, text in enumerate(texts)
+        ]
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    question = {"annotators_config": str(annotator), "length_controlled": True, "cache": str(tmp_path / "cache.json")}
+    (tmp_path / "question.json").write_text(json.dumps(question))
+    program = [sys.executable, "-P", str(Path(alpaca_judge.__file__)), str(tmp_path)]
+    environment = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(program, check=True, env=environment, capture_output=True)
+    said = json.loads((tmp_path / "said.json").read_bytes())
+    assert said["win_rate"] == pytest.approx(87.5)
+    if known:
+        assert said["length_controlled"] is None
+        assert 0 < said["length_controlled_winrate"] < said["win_rate"]
+    else:
+        assert said["length_controlled"]
+        assert "length_controlled_winrate" not in said
 
 
 @needs("alpaca_eval")
