@@ -69,7 +69,7 @@ def test_a_row_for_each_prompt_says_what_the_measures_are_made_of(cache_dir: Pat
     assert {row["opponent"] for row in rows} == {"start"}
     assert set(rows[0]) == {
         "prompt", "prompt_text", "text", "tokens", "ended", "kl", "k1", "k3", "entropy", "repetition", "reward",
-        "start_text", "start_tokens", "start_reward", "win", "opponent",
+        "start_text", "start_tokens", "start_reward", "win", "judge_win", "opponent",
     }  # fmt: skip
     json.dumps(rows, allow_nan=False)
 
