@@ -17,6 +17,7 @@ from trainers import inputs, measures, outcome
 from trainers.config_check import check
 from trainers.distributed import ALONE, World
 from trainers.errors import InvalidInput, Stopped
+from trainers.evaluation import harness
 from trainers.evaluation.folder import write
 from trainers.kept_policy import restored, weights_of
 from trainers.measures import Prepared
@@ -68,6 +69,7 @@ def _evaluate(step: RunSpec, progress: Progress) -> None:
     if faults := inputs.changed(config, step.inputs):
         raise InvalidInput(faults)
     config = settled(config, spec)
+    harness.check_tasks(config)
     weights_of(spec.folder, step.policy)  # before anything is loaded
     policy = load_policy(config, step.cache_dir, measures.task_of(config))
     splits = load_splits(config, policy.tokenizer, step.cache_dir)

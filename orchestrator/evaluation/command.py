@@ -26,7 +26,7 @@ from orchestrator.settings import LauncherSettings, SlurmSettings
 from orchestrator.study_name import usual_cache
 from orchestrator.terminal import tell
 from orchestrator.wording import count, one_line
-from trainers import inputs, reference_kinds
+from trainers import at_hand, inputs
 from trainers.config_check import check
 from trainers.errors import InvalidInput
 from trainers.machine import Machine
@@ -53,6 +53,9 @@ def evaluate(
             sound += [] if faults else [(subject, step)]
             for fault in faults:
                 broken.setdefault(fault, []).append(subject.name)
+    # What was asked for is told before anything is begun; what has become of a run, beside what is measured of others.
+    if wrong := [fault for fault in broken if fault.startswith("evaluation.")]:
+        raise BadCommand(wrong)
     groups = _by_launcher(sound, launchers)
     _refuse(groups)
 
@@ -69,17 +72,25 @@ def evaluate(
             jobs = _carry_out(settings, group, console)
             stopped = jobs.stopped
             measured += [subject for subject, step in group if step.run_dir in jobs.completed]
-    _show([subject for subject, _ in asked if subject in measured], console)
+    whole = _show([subject for subject, _ in asked if subject in measured], console)
     if stopped:
         return STOPPED
-    return COMPLETED if len(measured) == len(asked) else SOME_FAILED
+    return COMPLETED if whole and len(measured) == len(asked) else SOME_FAILED
 
 
-def _show(subjects: Sequence[Subject], console: Console) -> None:
+def _show(subjects: Sequence[Subject], console: Console) -> bool:
+    """The table; whether all that was asked for could be measured."""
     rows = [(subject, Measured.read(subject.spec.folder.evaluation_of(subject.policy))) for subject in subjects]
     known = [(subject, row) for subject, row in rows if row is not None]
     if known:
         console.print(table(known))
+    missing: dict[str, list[str]] = {}
+    for subject, row in known:
+        for why in dict.fromkeys(row.missing.values()):
+            names = ", ".join(name for name, reason in row.missing.items() if reason == why)
+            missing.setdefault(f"{names}: {why}", []).append(subject.name)
+    _tell_all(missing, "not measured", console, "red")
+    return not missing
 
 
 def _asked(
@@ -121,7 +132,9 @@ def _cache_of(subject: Subject) -> Path:
 def _is_there(subject: Subject, step: RunSpec) -> bool:
     """Whether the policy was measured by these settings before."""
     known = Measured.read(subject.spec.folder.evaluation_of(subject.policy))
-    return known is not None and known.policy == subject.policy and alike(known.settings, step.config["evaluation"])
+    if known is None or known.policy != subject.policy or known.missing:
+        return False
+    return alike(known.settings, step.config["evaluation"])
 
 
 def _faults(subject: Subject, step: RunSpec) -> list[str]:
@@ -131,7 +144,7 @@ def _faults(subject: Subject, step: RunSpec) -> list[str]:
         config = check(step.config)
         if changed := inputs.changed(config, spec.inputs):
             return changed
-        if missing := reference_kinds.faults(settled(config, spec)):
+        if missing := at_hand.missing(settled(config, spec)):
             return missing
     except InvalidInput as error:
         return list(error.faults)

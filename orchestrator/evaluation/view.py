@@ -15,6 +15,7 @@ from orchestrator.wording import one_line
 from trainers.files import read_json
 from trainers.spec import EvaluationFolder
 
+_HARNESSES = ("eval/lm_eval/", "eval/alpaca_eval/")
 # Metric, heading, decimals.
 _COLUMNS = (
     ("eval/policy_accuracy", "policy\nacc", 3),
@@ -22,6 +23,7 @@ _COLUMNS = (
     ("eval/kl", "KL\n(nats)", 2),
     ("eval/reward", "reward", 3),
     ("eval/win_rate", "win\nrate", 3),
+    ("eval/judge_win_rate", "judge\nwins", 3),
 )
 
 
@@ -33,6 +35,8 @@ class Measured:
     degenerate: str | None
     settings: Any
     policy: str
+    # Why a measure that was asked for is not there, by its name.
+    missing: Mapping[str, str]
 
     @classmethod
     def read(cls, folder: EvaluationFolder) -> "Measured | None":
@@ -40,9 +44,13 @@ class Measured:
         said = read_json(folder.metrics)
         if not isinstance(said, dict) or not isinstance(said.get("metrics"), dict):
             return None
-        reason = said.get("degenerate")
+        reason, missing = said.get("degenerate"), said.get("missing")
         return cls(
-            said["metrics"], None if reason is None else str(reason), said.get("settings"), str(said.get("policy"))
+            said["metrics"],
+            None if reason is None else str(reason),
+            said.get("settings"),
+            str(said.get("policy")),
+            {str(name): str(why) for name, why in missing.items()} if isinstance(missing, dict) else {},
         )
 
 
@@ -53,7 +61,8 @@ def table(rows: Sequence[tuple[Subject, Measured]]) -> Table:
     for heading in [*(["study"] if studies else []), "run", "values"]:
         # A terminal that is too narrow breaks the values, whose numbers are in each row's folder too.
         shown.add_column(heading, no_wrap=heading == "run", overflow="fold")
-    columns = [column for column in _COLUMNS if any(_is_number(row.metrics.get(column[0])) for _, row in rows)]
+    known = [*_COLUMNS, *_of_other_harnesses(rows)]
+    columns = [column for column in known if any(_is_number(row.metrics.get(column[0])) for _, row in rows)]
     for _, heading, _ in columns:
         shown.add_column(heading, justify="right", no_wrap=True)
     some_degenerate = any(row.degenerate for _, row in rows)
@@ -66,6 +75,16 @@ def table(rows: Sequence[tuple[Subject, Measured]]) -> Table:
         texts = [*study, subject.name, values_of(subject.spec), *cells, *degenerate]
         shown.add_row(*(escape(text) for text in texts))
     return shown
+
+
+def _of_other_harnesses(rows: Sequence[tuple[Subject, Measured]]) -> list[tuple[str, str, int]]:
+    """What they measured, without standard errors: "eval/lm_eval/arc_easy/acc" under "arc_easy acc"."""
+    names = dict.fromkeys(name for _, row in rows for name in row.metrics if name.startswith(_HARNESSES))
+    return [
+        (name, one_line(" ".join(name.split("/")[2:])).replace(" ", "\n", 1), 3)
+        for name in names
+        if not name.endswith("_se")
+    ]
 
 
 def _told(value: Any, decimals: int) -> str:

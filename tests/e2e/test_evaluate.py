@@ -131,3 +131,21 @@ def test_a_folder_that_may_only_be_read_is_told_and_left(cli: Cli) -> None:
     finally:
         (cli.study / "runs").chmod(0o700)
     assert (code, "cannot be written" in said) == (1, True), said
+
+
+def test_what_cannot_be_measured_is_told_before_or_after_and_can_be_tried_again(cli: Cli) -> None:
+    """A rater that there is not, before; a judge that stays away, after: then nothing counts as measured."""
+    code, said = cli.finish(cli.sweep(*[word for word in WORDS if word != "beta=0.1,0.5"]))
+    assert code == 0, said
+    (run,) = runs(cli.study)
+    before = (run / "evaluation" / "metrics.json").read_bytes()
+    wrong = ["evaluation.reward_model=/nowhere", "evaluation.opponent=/nowhere"]
+    code, said = cli.finish(cli.start("evaluate", str(cli.study), *wrong))
+    assert (code, said.count("there is no such folder")) == (2, 2), said
+    assert (run / "evaluation" / "metrics.json").read_bytes() == before
+
+    away = ["evaluation.judge.base_url=http://127.0.0.1:9/v1", "evaluation.judge.model=m", "evaluation.judge.tries=1"]
+    for _ in range(2):
+        code, said = cli.finish(cli.start("evaluate", str(cli.study), *away))
+        assert (code, "not measured: eval/judge_win_rate" in said) == (1, True), said
+    assert said_of(run)["metrics"]["eval/win_rate"] is not None

@@ -12,15 +12,22 @@ from trainers.errors import Stopped
 
 @dataclass(frozen=True)
 class Beside:
-    """Measures; contents of files by their place in the evaluation's folder; versions of what was asked."""
+    """Measures; contents of files by their place in the evaluation's folder; versions of what was asked.
+
+    `missing` says of a harness that failed why, by its name.
+    """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def __or__(self, other: "Beside") -> "Beside":
         return Beside(
-            {**self.metrics, **other.metrics}, {**self.files, **other.files}, {**self.versions, **other.versions}
+            {**self.metrics, **other.metrics},
+            {**self.files, **other.files},
+            {**self.versions, **other.versions},
+            {**self.missing, **other.missing},
         )
 
 
@@ -37,4 +44,4 @@ def attempt(name: str, ask: Callable[[], Beside]) -> Beside:
         lines = str(error).strip().splitlines()
         why = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
         print(f"evaluation: {name} failed, its measures are missing: {why}", file=sys.stderr)
-        return NONE
+        return Beside(missing={name: why})

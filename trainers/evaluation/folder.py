@@ -52,7 +52,7 @@ def write(
     told = {
         "metrics": {name: value if math.isfinite(value) else None for name, value in final.metrics.items()},
         # Why a measure is null, where somebody could not be asked.
-        "missing": dict(final.findings.missing),
+        "missing": {**final.findings.missing, **final.others.missing},
         "degenerate": final.findings.degenerate,
         "settings": config.evaluation.model_dump(),
         "policy": policy,
