@@ -41,7 +41,7 @@ _TRAINED = ("adapter", "model")
 _TRAINING = ("max_train_samples", "train_split", "draws")
 # References that are made of the policy's own start.
 _OWN = ("self", "none", "moving")
-_COLUMNS = ("method", "model", "reference", "data", "beta", "config", "answers.opponent")
+_COLUMNS = ("method", "model", "reference", "data", "beta", "config", "evaluated", "answers.opponent")
 # A run's columns, its config as a mapping.
 Row = Mapping[str, Any]
 
@@ -60,7 +60,14 @@ def objections(frame: pd.DataFrame, metric: str, rows: Sequence[int], values: By
     """
     columns = [name for name in _COLUMNS if name in frame.columns]
     listed = frame[columns].iloc[list(rows)].to_dict("records")
-    runs: list[Row] = [{**{str(key): row[key] for key in row}, "config": _settings(row["config"])} for row in listed]
+    runs: list[Row] = [
+        {
+            **{str(key): row[key] for key in row},
+            "config": _settings(row["config"]),
+            "evaluation": _evaluation(row, metric),
+        }
+        for row in listed
+    ]
     found: dict[str, str] = {}
     for dependence in sorted(metric_row(metric).depends):
         different = list(dict.fromkeys(_IDENTITIES[dependence](run) for run in runs))
@@ -152,7 +159,7 @@ def _opponent(run: Row) -> Hashable:
     listed = run.get("answers.opponent")
     names = sorted({str(name) for name in listed}) if listed is not None and not isinstance(listed, float) else []
     if not names:
-        section = _section(run, "evaluation")
+        section = run["evaluation"]
         names = [_run_id(str(section[key])) for key in _OPPONENTS if section.get(key)] or ["start"]
     return ", ".join(f"{_began(run)} before training" if name == "start" else name for name in names)
 
@@ -165,20 +172,20 @@ def _run_id(opponent: str) -> str:
 
 def _rater(run: Row) -> Hashable:
     """Where nobody is named, it is the known reward of the built-in world's data."""
-    section = _section(run, "evaluation")
+    section = run["evaluation"]
     told = [str(section[key]) for key in _RATERS if section.get(key)]
     return ", ".join(told) or (GOLD if _section(run, "data").get("kind") == "toy" else "none")
 
 
 def _judge(run: Row) -> Hashable:
     """The same model behind another address may be another one."""
-    section = _section(run, "evaluation").get("judge")
+    section = run["evaluation"].get("judge")
     told = [str(section[key]) for key in _JUDGE if section.get(key)] if isinstance(section, dict) else []
     return " ".join(told) or "none"
 
 
 def _sampling(run: Row) -> Hashable:
-    section = _section(run, "evaluation")
+    section = run["evaluation"]
     return json.dumps({key: section[key] for key in _SAMPLING if key in section}, sort_keys=True)
 
 
@@ -192,6 +199,22 @@ _IDENTITIES: Mapping[Dependence, Callable[[Row], Hashable]] = {
     "judge": _judge,
     "sampling": _sampling,
 }
+
+
+def _evaluation(row: Mapping[Any, Any], metric: str) -> Mapping[str, Any]:
+    """What the metric was measured with: the newest evaluation's settings, or the run's own where it cannot be of it.
+
+    A later evaluation without answers, judge or reward model leaves what an earlier one has measured with them.
+    """
+    config, newest = _settings(row["config"]), _settings(row.get("evaluated"))
+    own = config.get("evaluation")
+    depends, judge, data = metric_row(metric).depends, newest.get("judge"), config.get("data")
+    unasked = "judge" in depends and not (isinstance(judge, dict) and judge.get("model"))
+    known = isinstance(data, dict) and data.get("kind") == "toy"
+    unrated = "rater" in depends and not known and not any(newest.get(key) for key in _RATERS)
+    older = ("sampling" in depends and newest.get("samples") == 0) or unasked or unrated
+    chosen = own if older or not newest else newest
+    return chosen if isinstance(chosen, dict) else {}
 
 
 def _settings(text: object) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.frame import ANSWERS, PAIRS, Row, array, clean
+from analysis.identity import as_text
 from analysis.runs import Part
 from analysis.told import Told
 from trainers.files import read_json
@@ -24,10 +25,14 @@ _ANSWER = ("prompt", "text")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What metrics.json says: None stands for a measure that could not be taken."""
+    """What metrics.json says: None stands for a measure that could not be taken.
+
+    `settings`: what was evaluated with, as JSON text; None where it does not say.
+    """
 
     metrics: Mapping[str, object]
     degenerate: str | None
+    settings: str | None
 
 
 def verdict(place: EvaluationFolder, run: str, told: Told) -> Verdict | None:
@@ -41,8 +46,9 @@ def verdict(place: EvaluationFolder, run: str, told: Told) -> Verdict | None:
     if not isinstance(said, dict) or not isinstance(metrics, dict):
         told.add("run", "evaluation/metrics.json is damaged: the evaluation is left out", run)
         return None
-    reason = said.get("degenerate")
-    return Verdict(metrics, None if reason is None else clean(str(reason)))
+    reason, settings = said.get("degenerate"), said.get("settings")
+    used = clean(as_text(settings)) if isinstance(settings, dict) and settings else None
+    return Verdict(metrics, None if reason is None else clean(str(reason)), used)
 
 
 def read_parts(place: EvaluationFolder, parts: Collection[Part], run: str, told: Told) -> Row:

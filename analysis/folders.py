@@ -104,6 +104,7 @@ def _read(folder: RunFolder, told: Told) -> _Found | None:
         **ended,
         # As of its end, unless it was evaluated again.
         "degenerate": getattr(result, "degenerate", None) if said is None or not _judged(said) else said.degenerate,
+        "evaluated": None if said is None else said.settings,
         # A measure that could not be taken any more has no older value either.
         **metrics({name: value for name, value in {**last, **newer}.items() if value is not None}, name, told),
     }

@@ -16,6 +16,7 @@ from analysis.errors import BadQuestion
 IDENTITY = (
     "source", "study", "run_id", "trial", "seed", "method", "model", "reference", "data", "beta",
     "status", "error", "degenerate", "steps", "seconds", "tracking_url", "config", "params",
+    "evaluated",
 )  # fmt: skip
 # The parts of a run that take time to read, as list columns `history.step`, `pairs.pair`, `answers.text`, ...
 Part = Literal["history", "pairs", "answers", "tokens"]
@@ -27,7 +28,8 @@ class Runs:
     """Runs, and what a reader of them should know.
 
     `frame`: the columns IDENTITY; metrics as float columns `eval/...` and `train/...`, the last value of each, NaN
-    where a run has none; `config` and `params` are JSON texts. Text that a run has not is None; numbers are <NA> in
+    where a run has none; `config` and `params` are JSON texts, and so is `evaluated`, the settings of the newest
+    evaluation, which may be a later one than the run's own. Text that a run has not is None; numbers are <NA> in
     `trial`, `seed` and `steps`, else NaN. Parts that were asked for are columns whose cells are arrays, one for each
     run (numbers float64 or int64, NaN where there is none; text str), or None where a run has no such part; `tokens`
     is JSON text. `told`: what was skipped or is strange, a sentence each.
@@ -58,7 +60,7 @@ class Runs:
 
         Raises BadQuestion where no run has it.
         """
-        if key in IDENTITY and key not in ("config", "params"):
+        if key in IDENTITY and key not in ("config", "params", "evaluated"):
             return self.frame[key]
         found = pd.Series([_setting(row, key) for row in self._settings()], index=self.frame.index, dtype=object)
         if found.isna().all():

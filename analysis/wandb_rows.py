@@ -36,6 +36,10 @@ _ENDS = ("completed", "failed", "pruned", "cancelled")
 # What our runs have in their config there besides their config.
 _BESIDE = ("params", "trial", "fingerprint")
 _FOLDER = "evaluation"
+# Columns that the files of an evaluation tell newer than the run itself.
+_OF_FILES = ("degenerate", "evaluated")
+# Of what is read of a run; a file of pull that was made by another is fetched again.
+_READING = 2
 
 
 @dataclass(frozen=True)
@@ -165,7 +169,7 @@ def _ended(run: Any, summary: Mapping[str, Any]) -> Row:
 
 def _mark(run: Any, config: object, summary: object, parts: Collection[str]) -> str:
     """What a run is like now: whatever it logs or uploads changes its heartbeat, if nothing else."""
-    state = [run.state, run.heartbeatAt, run.historyLineCount, config, summary, sorted(parts)]
+    state = [_READING, run.state, run.heartbeatAt, run.historyLineCount, config, summary, sorted(parts)]
     return hashlib.sha256(json.dumps(state, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
@@ -173,7 +177,7 @@ def _whole(found: _Found, asked: Asked, server: Server, told: Told) -> Gathered:
     mark, before = asked.kept.get(found.row["source"], ("", {}))
     if mark == found.mark:
         # What came from files is newer than the summary, and as it was.
-        kept = {name: before[name] for name in before if is_part(name) or is_metric(name) or name == "degenerate"}
+        kept = {name: before[name] for name in before if is_part(name) or is_metric(name) or name in _OF_FILES}
         return Gathered([found.row | kept], [mark])
     row, missed = dict(found.row), 0
     try:
@@ -213,4 +217,9 @@ def _evaluation(found: _Found, asked: Asked, server: Server, told: Told) -> Row:
         if said is None:
             return {}
         newer = dict.fromkeys(said.metrics) | metrics(said.metrics, name, told)
-        return {**newer, "degenerate": said.degenerate, **read_parts(place, asked.parts, name, told)}
+        return {
+            **newer,
+            "degenerate": said.degenerate,
+            "evaluated": said.settings,
+            **read_parts(place, asked.parts, name, told),
+        }

@@ -8,6 +8,8 @@ import pytest
 from analysis.by_prompt import by_prompt
 from analysis.comparable import objections, refusal
 from analysis.folders import read_folders
+from analysis.pull import pull
+from analysis.sources import read
 from tests.analysis.planted import answer
 from tests.fakes.finished_study import Finished, finished_study
 
@@ -171,3 +173,42 @@ def test_a_refusal_names_what_to_use_instead():
 def test_a_refusal_without_anything_better_says_what_the_runs_lack():
     told = refusal("eval/margin_nats", ["the reference (a, b)"], [])
     assert "eval/policy_accuracy could be, but these runs lack it" in told
+
+
+JUDGED = {"judge": {"base_url": "https://x/v1", "model": "m"}}
+
+
+def later(**changes: Any) -> dict[str, Any]:
+    return {"temperature": 1.0, "max_new_tokens": 96, "reward_model": None, "opponent": "start", **JUDGED, **changes}
+
+
+@pytest.mark.parametrize(
+    ("metric", "changes", "word"),
+    [
+        ("eval/reward", {"temperature": 0.7}, "how answers are sampled"),
+        ("eval/win_rate", {"reward_model": "/rm"}, "who rates"),
+        ("eval/judge_win_rate", {"judge": {"base_url": "https://x/v1", "model": "n"}}, "the judge"),
+        ("eval/judge_win_rate", {"opponent": "/a/t0001-s0-12345678"}, "the opponent"),
+    ],
+)
+@pytest.mark.parametrize("pulled", [False, True])
+def test_a_later_evaluation_counts_with_the_settings_it_had(
+    tmp_path: Path, metric: str, changes: dict[str, Any], word: str, pulled: bool
+):
+    runs = [Finished(beta=0.1, evaluated=later()), Finished(beta=0.5, evaluated=later(**changes))]
+    source = str(finished_study(tmp_path, runs))
+    if pulled:
+        pull([source], tmp_path / "runs.parquet")
+        source = str(tmp_path / "runs.parquet")
+    frame = read([source], ("answers",)).frame
+    assert set(objections(frame, metric, range(len(frame)))) == {word}
+
+
+def test_runs_evaluated_again_alike_may_be_compared_whatever_they_were_to_be_evaluated_with(tmp_path: Path):
+    other = Finished(beta=0.5, config={"evaluation__temperature": 0.7}, evaluated=later())
+    assert not objected(tmp_path, "eval/reward", Finished(beta=0.1, evaluated=later()), other)
+
+
+def test_a_later_evaluation_without_a_judge_leaves_what_an_earlier_one_said(tmp_path: Path):
+    runs = [Finished(config=judge(model=name), evaluated=later(judge=None)) for name in ("one", "two")]
+    assert objected(tmp_path, "eval/judge_win_rate", *runs) == {"the judge"}

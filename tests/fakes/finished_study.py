@@ -38,6 +38,8 @@ class Finished:
     pairs: Mapping[str, Sequence[Any]] | None = None
     answers: Sequence[Mapping[str, Any]] = ()
     tokens: Mapping[str, Any] | None = None
+    # What the newest evaluation had for settings.
+    evaluated: Mapping[str, Any] = field(default_factory=dict)
 
 
 def finished_study(root: Path, runs: Sequence[Finished], name: str = "study") -> Path:
@@ -95,9 +97,10 @@ def _evaluation(spec: RunSpec, run: Finished) -> None:
     if run.tokens is not None:
         place.root.mkdir(exist_ok=True)
         place.tokens.write_text(json.dumps(dict(run.tokens)))
-    if place.root.exists() or run.degenerate:
+    if place.root.exists() or run.degenerate or run.evaluated:
         place.root.mkdir(exist_ok=True)
-        told = {"metrics": dict(run.metrics), "degenerate": run.degenerate, "policy": "final", "settings": {}}
+        told = {"metrics": dict(run.metrics), "degenerate": run.degenerate, "policy": "final"}
+        told["settings"] = dict(run.evaluated)
         place.metrics.write_text(json.dumps(told))
 
 
