@@ -88,9 +88,14 @@ def objections_within(frame: pd.DataFrame, cells: Sorted, metric: str, values: B
     return [f"{what} ({which})" for what, which in found.items()]
 
 
+def objection(metric: str, found: Collection[str]) -> str:
+    """What is said of a metric that may not be compared."""
+    return f"{metric} may not be compared here: it depends on {' and on '.join(found)}"
+
+
 def refusal(metric: str, found: Collection[str], better: Sequence[str]) -> str:
     """The message for objections; `better` are metrics that the runs have and that may be compared."""
-    first = f"{metric} may not be compared here: it depends on {' and on '.join(found)}"
+    first = objection(metric, found)
     if better:
         return f"{first}; --metric {better[0]} may, or give --allow-incomparable"
     instead = metric_row(metric).instead

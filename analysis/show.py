@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.runs import Runs
+from analysis.under_way import under_way
 from orchestrator.wording import count, one_line
 
 _MEASURES = (
@@ -52,6 +53,7 @@ def _summary(runs: Runs, shown: int) -> Sequence[str]:
     return [
         *cut,
         f"{count(len(frame), 'run')} of {studies}: {states}",
+        *([state] if (state := under_way(runs)) else []),
         *([f"all have {', '.join(same)}"] if same else []),
         f"metrics: {', '.join(one_line(name, 60) for name in runs.metrics) or 'none'}",
         *_mixed(frame, runs.metrics),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from analysis.by_prompt import ByPrompt, by_prompt
-from analysis.cells import Sorted, sort_runs
+from analysis.cells import Sorted, shown, sort_runs
 from analysis.comparable import metric_row, objections_within, refusal
 from analysis.errors import BadQuestion, Incomparable
 from analysis.ranking.choice import choose_metric
@@ -22,6 +22,7 @@ from analysis.statistics.crossed import Estimate, half_width, p_value
 from analysis.statistics.holm import holm
 from analysis.statistics.samples import difference
 from analysis.statistics.spread import LENT
+from analysis.under_way import under_way
 from trainers.metrics_table import Direction
 
 # Of seeds: from so many degrees of freedom on a cell's own runs tell most of how far seeds spread.
@@ -108,6 +109,11 @@ class Ranking:
     # What the cells were made of, for other questions of the same runs.
     sorted: Sorted
 
+    @property
+    def compares(self) -> bool:
+        """Whether there is anything to set side by side: of several groups, one with more than one cell."""
+        return len(self.groups) == 1 or any(len(group.cells) > 1 for group in self.groups)
+
 
 def rank_runs(runs: Runs, question: Question) -> Ranking:
     """Groups of cells, ranked. `runs` should have the parts `pairs` and `answers`, so that prompts can be paired.
@@ -123,7 +129,9 @@ def rank_cells(runs: Runs, cells: Sorted, question: Question) -> Ranking:
     metric, said = choose_metric(runs, cells, question.metric)
     direction = _direction(metric, question.direction)
     values = by_prompt(runs.frame, metric)
-    told = [*cells.told, *_nothing_to_rank(cells), *said, *_refused(runs, cells, metric, values, question)]
+    state = under_way(runs)
+    told = [*cells.told, *([state] if state else []), *_nothing_to_rank(cells), *said]
+    told += _refused(runs, cells, metric, values, question)
     groups = [
         _ranked(measure_group, cells, direction, question)
         for measure_group in measure_all(runs, cells, metric, values, question)
@@ -147,7 +155,13 @@ def measure_all(runs: Runs, cells: Sorted, metric: str, values: ByPrompt, questi
 def _nothing_to_rank(cells: Sorted) -> list[str]:
     """Where a key has one value in each group, it is the groups that differ."""
     if len(cells.groups) > 1 and all(len(group.cells) == 1 for group in cells.groups):
-        return [f"nothing is compared: {', '.join(cells.by)} is the same in all runs that are else alike"]
+        hint = f"--by {','.join(cells.within)} compares what they differ in"
+        found = {cell.values for group in cells.groups for cell in group.cells}
+        if len(found) == 1:
+            (values,) = found
+            same = " and ".join(f"{key}={shown(value)}" for key, value in zip(cells.by, values, strict=True))
+            return [f"nothing is compared: all runs have {same}; {hint}"]
+        return [f"nothing is compared: {', '.join(cells.by)} is the same in all runs that are else alike; {hint}"]
     return []
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from analysis.by_prompt import part_of
 from analysis.cells import shown
 from analysis.ranking.rank import Cell, RankedGroup, Ranking
+from trainers.methods import METHODS
 
 # So many are named; of more the number is told.
 _NAMED = 4
@@ -18,6 +19,8 @@ def verdict(ranking: Ranking, group: RankedGroup) -> str:
     """One sentence on a group of the ranking; the worst that can be said of it is part of it."""
     where = place(group.setting)
     best = group.best
+    if best is None and _is_reward_model(group):
+        return f"Nothing can be ranked{where}: a reward model has no policy, and so no {ranking.metric}."
     if best is None:
         return f"Nothing can be ranked{where}: {_lost(group, ranking.by) or 'there are no runs'}."
     head = f"{label(best.keys, ranking.by)} is best{where}"
@@ -31,7 +34,19 @@ def verdict(ranking: Ranking, group: RankedGroup) -> str:
     if not tied:
         others = "the other" if len(behind) == 1 else f"all {len(behind)} others"
         return f"{head}, and {others} can be told from it with {told}{tail}."
+    if not behind:
+        extreme = "highest" if ranking.direction == "maximize" else "lowest"
+        others = "the other" if len(tied) == 1 else "the others"
+        return (
+            f"No setting can be told from {others}{where} with {told}; "
+            f"{extreme} mean: {label(best.keys, ranking.by)}{tail}."
+        )
     return f"{head}, but {_listed(tied, ranking.by)} cannot be told from it with {told}{tail}."
+
+
+def _is_reward_model(group: RankedGroup) -> bool:
+    methods = [METHODS.get(str({**group.setting, **cell.keys}.get("method"))) for cell in group.cells]
+    return bool(methods) and all(method is not None and method.data_format == "comparisons" for method in methods)
 
 
 def label(keys: Mapping[str, Any], by: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.ranking.answer import Answer
+from analysis.ranking.rank import RankedGroup
 from analysis.ranking.rows import (
     WORDS,
     captions,
@@ -29,9 +30,11 @@ def show(answer: Answer, console: Console) -> None:
     """A table for each group with its verdict, frontier and curves, then what should be known of all of them."""
     ranking, by = answer.ranking, answer.ranking.by
     for at, group in enumerate(ranking.groups):
-        rows = [(texts(ranking, group, cell), _STYLES[cell.standing]) for cell in group.cells]
-        console.print(_table(title(ranking, group), heads(ranking), rows, len(by)))
-        tell(console, verdict(ranking, group), "bold")
+        if ranking.compares:
+            if _has_numbers(group):
+                rows = [(texts(ranking, group, cell), _STYLES[cell.standing]) for cell in group.cells]
+                console.print(_table(title(ranking, group), heads(ranking), rows, len(by)))
+            tell(console, verdict(ranking, group), "bold")
         for frontier in answer.frontiers[at : at + 1]:
             points = zip(frontier_texts(frontier, by), frontier.points, strict=True)
             marked = [(row, "green" if point.on_frontier else "") for row, point in points]
@@ -41,9 +44,14 @@ def show(answer: Answer, console: Console) -> None:
         for fits in answer.fits[at : at + 1]:
             for line in fit_lines(fits, ranking.metric):
                 tell(console, line)
-        console.print()
+        if ranking.compares:
+            console.print()
     for line in captions(ranking):
         tell(console, line)
+
+
+def _has_numbers(group: RankedGroup) -> bool:
+    return any(cell.mean is not None for cell in group.cells)
 
 
 def tell(console: Console, line: str, style: str = "") -> None:
@@ -70,8 +78,10 @@ def markdown(answer: Answer) -> str:
     for at, group in enumerate(ranking.groups):
         best = [place for place, cell in enumerate(group.cells) if cell.standing == "best"]
         rows = [texts(ranking, group, cell) for cell in group.cells]
-        parts += [f"### {for_markdown(title(ranking, group))}", _lines(heads(ranking), rows, best, 1 + len(by)),
-                  f"**{for_markdown(verdict(ranking, group))}**"]  # fmt: skip
+        if ranking.compares:
+            parts.append(f"### {for_markdown(title(ranking, group))}")
+            parts += [_lines(heads(ranking), rows, best, 1 + len(by))] if _has_numbers(group) else []
+            parts.append(f"**{for_markdown(verdict(ranking, group))}**")
         for frontier in answer.frontiers[at : at + 1]:
             on = [place for place, point in enumerate(frontier.points) if point.on_frontier]
             lines = _lines(frontier_heads(frontier, by), frontier_texts(frontier, by), on, len(by) + 2)

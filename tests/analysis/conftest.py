@@ -40,6 +40,7 @@ def whole_run(beta: float = 0.1, seed: int = 0, **changes: Any) -> Finished:
         "pairs": PAIRS,
         "answers": [ANSWER, {**ANSWER, "prompt": "00000000000000dd", "reward": 2.5, "win": None}],
         "tokens": TOKENS,
+        "evaluated": {"temperature": 1.0},
     }
     return Finished(**{**values, **changes})
 

@@ -19,7 +19,7 @@ def test_rank_prints_a_table_and_its_verdict(study: str, capsys: pytest.CaptureF
     words = ["rank", study, "--by", "beta", "--within", "method,model,reference", "--metric", "eval/win_rate"]
     assert main([*words, "--pareto", "eval/kl", "--fit"]) == 0
     out = capsys.readouterr().out
-    assert "is best in dpo on tiny with reference=self" in out
+    assert "in dpo on tiny with reference=self with 3 seeds and 24 prompts" in out
     assert "on the frontier" in out
     assert "over log-strength" in out
 
@@ -90,4 +90,4 @@ def test_what_cannot_be_answered_is_one_message_and_code_2(
 def test_an_empty_study_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     study = finished_study(tmp_path, [Finished(status=None)])
     assert main(["rank", str(study)]) == 2
-    assert "but no run has any" in capsys.readouterr().err
+    assert "0 of 1 run completed" in capsys.readouterr().err

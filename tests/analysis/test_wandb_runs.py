@@ -91,8 +91,8 @@ def gathered(source: str = SOURCE, parts: Any = PARTS, patience: Patience | None
 @pytest.mark.parametrize("parts", [(), PARTS], ids=["list", "all parts"])
 def test_folders_and_wandb_say_the_same(study: Path, parts: Any, same: Any):
     folders, wandb = read([str(study)], parts), read([f"{SOURCE}/sweep"], parts)
-    # Without its files, W&B knows that a policy is degenerate, and not why.
-    but = ("source", "tracking_url") if parts else ("source", "tracking_url", "degenerate")
+    # Without its files, W&B knows that a policy is degenerate, and not why, nor what it was evaluated with.
+    but = ("source", "tracking_url") if parts else ("source", "tracking_url", "degenerate", "evaluated")
     same(folders.frame, wandb.frame, but)
     assert folders.told == wandb.told == []
 

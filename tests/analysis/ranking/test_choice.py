@@ -35,10 +35,6 @@ def test_it_is_the_first_that_may_be_compared(tmp_path: Path, names: tuple[str, 
     assert f"ranked by {metric}" in told
 
 
-def test_what_was_passed_over_is_told(tmp_path: Path):
-    assert "eval/win_rate may not be compared here" in chosen(tmp_path, "eval/reward", "eval/win_rate")[1]
-
-
 def test_a_slip_is_met_with_the_nearest_name(tmp_path: Path):
     with pytest.raises(BadQuestion, match=r"eval/rewards: no run has it; did you mean eval/reward\?"):
         chosen(tmp_path, "eval/reward", metric="eval/rewards")
@@ -47,3 +43,15 @@ def test_a_slip_is_met_with_the_nearest_name(tmp_path: Path):
 def test_runs_that_have_none_of_them_are_told_of(tmp_path: Path):
     with pytest.raises(BadQuestion, match="name one with --metric: train/loss"):
         chosen(tmp_path, "train/loss")
+
+
+def test_what_was_passed_over_is_told_with_its_reason(tmp_path: Path):
+    told = chosen(tmp_path, "eval/reward", "eval/win_rate")[1]
+    assert "eval/win_rate may not be compared here: it depends on the opponent (" in told
+
+
+@pytest.mark.parametrize("metric", [None, "eval/reward"])
+def test_a_study_without_results_yet_is_said_to_be_unfinished(tmp_path: Path, metric: str | None):
+    study = finished_study(tmp_path, [Finished(beta=beta, status=None) for beta in (0.1, 0.5)])
+    with pytest.raises(BadQuestion, match="the study is unfinished: 0 of 2 runs completed, 2 missing"):
+        rank_runs(read([str(study)]), Question(("beta",), (), metric))

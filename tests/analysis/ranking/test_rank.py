@@ -214,7 +214,8 @@ def test_the_same_question_has_the_same_answer(tmp_path: Path):
 
 def test_a_key_in_which_no_runs_differ_is_told(tmp_path: Path):
     ranking = ranked(planted(tmp_path, {0.1: 1.0, 0.5: 0.2}), dataclasses.replace(REWARD, by=("reference",)))
-    assert "nothing is compared: reference is the same in all runs that are else alike" in ranking.told
+    expected = "nothing is compared: all runs have reference=self; --by beta compares what they differ in"
+    assert expected in ranking.told
 
 
 def test_what_was_told_of_the_runs_is_told_again(tmp_path: Path):

@@ -22,6 +22,23 @@ def test_ties_are_named_with_what_they_rest_on(tmp_path: Path):
     )
 
 
+def test_where_all_are_tied_that_comes_first(tmp_path: Path):
+    folder = planted(tmp_path, {0.05: 1.0, 0.1: 1.05, 0.5: 1.0}, seed_sd=0.1)
+    assert said(folder) == (
+        "No setting can be told from the others in dpo on tiny with 3 seeds and 60 prompts; highest mean: beta=0.1."
+    )
+
+
+def test_a_reward_model_is_said_to_have_no_policy(tmp_path: Path):
+    models = [Finished("reward", 0.1, seed, metrics={"eval/reward_accuracy": 0.7}) for seed in (0, 1)]
+    ranking = rank_runs(
+        read([str(planted(tmp_path, {0.1: 1.0, 0.5: 0.2}, more=models))], ("pairs", "answers")),
+        Question(("beta",), metric="eval/reward"),
+    )
+    told = [verdict(ranking, group) for group in ranking.groups if group.setting["method"] == "reward"]
+    assert told == ["Nothing can be ranked in reward on tiny: a reward model has no policy, and so no eval/reward."]
+
+
 def test_a_best_without_ties_is_told_from_the_others(tmp_path: Path):
     folder = planted(tmp_path, {0.1: 1.0, 0.5: 0.3, 2.0: 0.1})
     assert (
@@ -45,7 +62,7 @@ def test_the_keys_within_which_is_ranked_say_where(tmp_path: Path):
 
 
 def test_several_keys_are_told_together(tmp_path: Path):
-    folder = planted(tmp_path, {0.1: 1.0}, methods=("dpo", "ipo"))
+    folder = planted(tmp_path, {0.1: 1.0, 5.0: -1.0}, methods=("dpo", "ipo"))
     told = said(folder, by=("method", "beta"))
     assert told.startswith("method=")
     assert "(method=" in told

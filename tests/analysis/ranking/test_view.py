@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,3 +114,20 @@ def test_numbers_that_round_to_zero_have_no_sign(value: float | None, sign: bool
 )
 def test_so_many_places_as_the_interval_is_worth(cells: list[tuple[float, float, float]], places: int):
     assert decimals(cells) == places
+
+
+@pytest.mark.parametrize("form", [on_terminal, markdown])
+def test_where_nothing_is_compared_there_is_a_sentence_and_no_table(tmp_path: Path, form: Callable[[Answer], str]):
+    folder = planted(tmp_path, {0.1: 1.0, 0.5: 0.2}, prompts=8)
+    text = form(answer(read([str(folder)], ("pairs", "answers")), Question(("reference",), metric="eval/reward")))
+    assert text.startswith("nothing is compared: all runs have reference=self")
+    assert "the only one with a sound result" not in text
+
+
+@pytest.mark.parametrize("form", [on_terminal, markdown])
+def test_a_group_without_any_number_has_no_table(tmp_path: Path, form: Callable[[Answer], str]):
+    models = [Finished("reward", 0.1, 0, metrics={"eval/reward_accuracy": 0.7})]
+    folder = planted(tmp_path, {0.1: 1.0, 0.5: 0.2}, prompts=8, more=models)
+    text = form(answer(read([str(folder)], ("pairs", "answers")), Question(("beta",), metric="eval/reward")))
+    assert text.count("p (Holm)") == 1
+    assert "a reward model has no policy" in text
