@@ -36,6 +36,7 @@ bench: install  ## this against what people would use instead, on the same work
 	$(RUN) -m benchmarks.controller
 	$(RUN) -m benchmarks.startup
 	$(RUN) -m benchmarks.pull
+	$(RUN) -m benchmarks.sampler
 	$(RUN) -m benchmarks.slurm_scale
 	command -v chromium chromedriver && $(RUN) -m benchmarks.report
 	$(RUN) -m tests.slurm.cluster check && $(RUN) -m benchmarks.slurm_packing
