@@ -101,7 +101,7 @@ def leave_behind(result: RunResult, folder: RunFolder) -> None:
         try:
             with alone_in(folder):
                 known = RunResult.read(folder)
-                if known is None or known.status != "completed":
+                if known is None or not known.final:
                     result.write(folder)
                     ledger.note_ended(folder, result)
                 return

@@ -81,7 +81,10 @@ def _be_first(run_dir: Path, target: str, world: World, notice_patience_s: float
             result = train(spec, reporter)
         return errors.explain(result)
 
-    return worker.exit_code(lambda: 1 if worker.carry_out(run_dir, train_and_tell).status == "failed" else 0)
+    def carried_out() -> RunResult:
+        return worker.carry_out(run_dir, train_and_tell, alone=False)
+
+    return worker.exit_code(lambda: 1 if carried_out().status == "failed" else 0)
 
 
 def _be_another(run_dir: Path, target: str, rank: int) -> int:
@@ -92,7 +95,7 @@ def _be_another(run_dir: Path, target: str, rank: int) -> int:
     except OSError as problem:
         return say(NO_RUN, problem)
     known = RunResult.read(spec.folder)
-    if known is not None and known.status == "completed":  # the first rank leaves it as it is, and will not come
+    if known is not None and known.final:  # the first rank leaves it as it is, and will not come
         return 0
     reporter = SilentReporter()
     for number in worker.STOP_SIGNALS:

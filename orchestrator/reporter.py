@@ -73,11 +73,11 @@ class FileReporter:
         self._asked = True
 
     def stop_asked(self) -> bool:
-        """Whether the stop file is there, or `ask_to_stop` was called."""
+        """Whether the file `stop` or `prune` is there, or `ask_to_stop` was called."""
         now = time.monotonic()
         if not self._asked and now - self._stop_checked >= STOP_CHECK_S:
             self._stop_checked = now
-            self._asked = self._folder.stop.exists()
+            self._asked = self._folder.stop.exists() or self._folder.prune.exists()
         return self._asked
 
     def afterwards(self, work: Callable[[], None]) -> None:
@@ -166,6 +166,12 @@ def last_metrics(folder: RunFolder) -> tuple[int, dict[str, float | None]]:
     lines, _ = _read(folder.metrics)
     values = {name: value for line in lines for name, value in line.items() if name not in ("step", "time")}
     return max((line["step"] for line in lines), default=0), values
+
+
+def reported(folder: RunFolder, metric: str) -> dict[int, float]:
+    """The finite values of a metric in metrics.jsonl, by step; of a step that was come to twice the later one."""
+    found = ((line["step"], line.get(metric)) for line in _read(folder.metrics)[0])
+    return {step: float(value) for step, value in found if isinstance(value, int | float) and math.isfinite(value)}
 
 
 def _read(path: Path) -> tuple[list[dict[str, Any]], bool]:

@@ -54,13 +54,13 @@ class Retry:
 
 
 def decide(spec: RunSpec, result: RunResult, limits: RetryLimits, more_memory: float | None = None) -> Retry | None:
-    """What to do about a result that is not "completed"; None lets it stand.
+    """What to do about a result that is not final; None lets it stand.
 
     `more_memory` is by how much a run that filled the machine's memory asks for more, None where it halves its
     micro-batch instead.
     """
     cause = result.cause
-    if cause is None or result.status in ("completed", "pruned"):
+    if cause is None or result.final:
         return None
     if cause == "busy":
         return Retry()

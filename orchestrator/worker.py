@@ -3,7 +3,8 @@
     python -m orchestrator.worker RUN_DIR [--train MODULE:FUNCTION]
 
 exits 0 completed or pruned, 1 failed, 3 cancelled; 2 no run there, 4 another process works in the folder, 5 the result
-cannot be written. SIGTERM, SIGINT, SIGUSR2 or a file `stop` in the folder ask for a checkpoint and an end (3).
+cannot be written. SIGTERM, SIGINT, SIGUSR2 or a file `stop` in the folder ask for a checkpoint and an end (3), a file
+`prune` for an end that stands (0).
 """
 
 import argparse
@@ -13,6 +14,7 @@ import errno
 import faulthandler
 import importlib
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -23,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator import ledger
+from orchestrator import ledger, pruned
 from orchestrator.attempts import RunFolderBusy, alone_in, count_attempt
 from orchestrator.reporter import FileReporter, finite, last_metrics
 from orchestrator.retries import adjusted
@@ -42,8 +44,11 @@ DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 WRITE_AGAIN_AFTER_S = (0.2, 1.0, 3.0)
 
 
-def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool = True) -> RunResult:
-    """Make one attempt at the run, and write its result; a run that has completed is left as it is.
+def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool = True, alone: bool = True) -> RunResult:
+    """Make one attempt at the run, and write its result; a run that has completed or was pruned is left as it is.
+
+    A run that is to be pruned ends before it begins, unless other ranks wait for this one (`alone`): then all of them
+    find out together. One that was pruned loses its checkpoints, which only serve to go on.
 
     Whatever `train` raises is a failed result. Raises FileNotFoundError where the folder has no spec, RunFolderBusy
     where another process works in it, and OSError where the result cannot be written.
@@ -51,7 +56,7 @@ def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool =
     spec = adjusted(RunSpec.read(run_dir))
     with alone_in(spec.folder) as lock:
         known = RunResult.read(spec.folder)
-        if known is not None and known.status == "completed":  # by a job that was given up for lost
+        if known is not None and known.final:  # by a job that was given up for lost
             return known
         _clear_leftovers(spec.folder)
         attempt = count_attempt(lock, spec.folder)
@@ -62,12 +67,19 @@ def carry_out(run_dir: Path, train: Train | None = None, *, heed_signals: bool =
         # To the end, because what is asked to stop while it writes its result has completed all the same.
         with FileReporter(spec.folder) as reporter, _heeding(reporter, heed_signals):
             try:
-                result = _attempt(spec, train or load_train(TRAIN), reporter)
+                if alone and spec.folder.prune.exists():
+                    result = _unfinished(spec, "cancelled", "pruned before it had begun", 0.0)
+                else:
+                    result = _attempt(spec, train or load_train(TRAIN), reporter)
+                result = pruned.as_decided(result, spec.folder)
             except KeyboardInterrupt:
-                _write(_unfinished(spec, "cancelled", "interrupted", 0.0), attempt, spec.folder)
+                interrupted = _unfinished(spec, "cancelled", "interrupted", 0.0)
+                _write(pruned.as_decided(interrupted, spec.folder), attempt, spec.folder)
                 raise
             result = _write(result, attempt, spec.folder)
             ledger.note_ended(spec.folder, result)
+            if result.status == "pruned":
+                reporter.afterwards(lambda: shutil.rmtree(spec.folder.checkpoints, ignore_errors=True))
             reporter.do_what_is_left()
         spec.folder.stop.unlink(missing_ok=True)
         return result

@@ -17,6 +17,8 @@ Status = Literal["completed", "failed", "pruned", "cancelled"]
 Step = Literal["reference", "evaluation"]
 # The policy that training left, among those of a run; the others are checkpoints.
 FINAL = "final"
+# The ends that stand; after the others a run is tried again.
+FOR_GOOD: tuple[Status, ...] = ("completed", "pruned")
 # Why an attempt did not complete: the run's own error; memory or disk are full; somebody's SIGKILL; the job's time
 # limit; a job that had to make room; a node that died; a job that nobody knows any more; another process that still
 # works on the run.
@@ -80,6 +82,11 @@ class RunFolder:
     def stop(self) -> Path:
         """Its presence asks the run to save a checkpoint and stop at the next step."""
         return self.root / "stop"
+
+    @property
+    def prune(self) -> Path:
+        """JSON: step, and why; its presence asks the run to stop at the next step, and not to be gone on with."""
+        return self.root / "prune"
 
     def rank_error(self, rank: int) -> Path:
         """Why a process that trained together with the first one failed, in a sentence."""
@@ -223,6 +230,13 @@ class RunResult:
     cause: Cause | None = None
     # Why its policy is not worth comparing, though it completed (trainers.evaluation.degeneracy).
     degenerate: str | None = None
+    # By which decision it was pruned.
+    why: str | None = None
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more is to be done for the run: it has completed, or was pruned."""
+        return self.status in FOR_GOOD
 
     def write(self, folder: RunFolder) -> None:
         write_json(folder.result, dataclasses.asdict(self))

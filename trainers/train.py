@@ -48,9 +48,10 @@ def train(spec: RunSpec, reporter: Reporter) -> RunResult:
     """Carry out a run in `spec.run_dir`, from its newest whole checkpoint if an earlier attempt left one.
 
     Whatever goes wrong in the run is a result with status "failed" and one sentence, its traceback on stderr; status
-    "cancelled" is what the reporter asked for. Raises only KeyboardInterrupt and SystemExit. Metrics are the last value
-    of each: `eval/...` as in docs/evaluation.md, `train/...` as TRL names them. What may wait until the result is on
-    disk is left to `reporter.afterwards`: dropping the checkpoints, and waiting for W&B.
+    "cancelled" is what the reporter asked for, "pruned" where that was to prune the run. Raises only KeyboardInterrupt
+    and SystemExit. Metrics are the last value of each: `eval/...` as in docs/evaluation.md, `train/...` as TRL names
+    them. What may wait until the result is on disk is left to `reporter.afterwards`: dropping the checkpoints, and
+    waiting for W&B.
 
     Where torchrun has started several ranks, each of them calls this with the same spec, and all end the same way. Only
     the first writes anything. One that fails alone takes the others with it, as failed with RankLost.
@@ -145,7 +146,12 @@ def _run(spec: RunSpec, config: RunConfig, progress: Progress) -> Status:
     try:
         return _trained_and_evaluated(spec, config, progress)
     except Stopped:
-        return "cancelled"
+        return _stopped(spec)
+
+
+def _stopped(spec: RunSpec) -> Status:
+    """What a run is that was asked to stop: one that nobody will go on with, or one to be gone on with later."""
+    return "pruned" if spec.folder.prune.exists() else "cancelled"
 
 
 def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: Progress) -> Status:
@@ -164,7 +170,7 @@ def _trained_and_evaluated(spec: RunSpec, config: RunConfig, progress: Progress)
     ended = trained(run, evaluation)
     progress.steps = ended.steps
     if ended.stopped:
-        return "cancelled"
+        return _stopped(spec)
 
     try:
         progress.begin("evaluating")

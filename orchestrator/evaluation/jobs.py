@@ -18,7 +18,8 @@ from orchestrator import ledger, retries
 from orchestrator.attempts import RunFolderBusy, alone_in
 from orchestrator.evaluation.sources import Subject
 from orchestrator.launchers.base import Job, Launcher, Unstarted
-from orchestrator.study import END_AT_ONCE_S, TICK_S, Observer, Retry
+from orchestrator.onlookers import Observer
+from orchestrator.study import END_AT_ONCE_S, TICK_S, Retry
 from trainers.spec import RunResult, RunSpec
 
 

@@ -289,7 +289,7 @@ class EndedJob(Protocol):
 def outcome(job: EndedJob, how: Ended, timeout_min: float | None) -> RunResult:
     """The result that this attempt wrote; else one that says how it died, which is then left in the folder."""
     written = RunResult.read(job.spec.folder)
-    if written is not None and written.status == "completed":
+    if written is not None and written.final:
         return written
     if written is None or written.attempts <= job.earlier_attempts or how.code == BUSY:
         result = _obituary(job, how, timeout_min)

@@ -55,6 +55,18 @@ def stops_itself(spec: RunSpec, reporter: Reporter) -> RunResult:
     return until_stopped(spec, reporter)
 
 
+def until_pruned(spec: RunSpec, reporter: Reporter) -> RunResult:
+    """Prunes itself, as a controller would, after its third step; leaves a checkpoint."""
+    (spec.folder.checkpoints / "step-3").mkdir(parents=True)
+    for step in range(1, 3000):
+        if step == 4:
+            write_json(spec.folder.prune, {"step": 3, "why": "too slow"})
+        if reporter.report(step, {"train/loss": 1.0 / step}):
+            return RunResult(spec.run_id, "cancelled", spec.params, {}, step, 0.1)
+        time.sleep(0.01)
+    return _result(spec)
+
+
 class _Signals(dict[str, float | None]):
     """Metrics that are written while the process is asked to end."""
 

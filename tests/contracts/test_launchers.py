@@ -15,9 +15,11 @@ from orchestrator.launchers.inline import InlineLauncher
 from orchestrator.launchers.local import LocalLauncher
 from orchestrator.launchers.slurm.launcher import SlurmLauncher
 from orchestrator.launchers.slurm.make import slurm_launcher
+from orchestrator.pruning import Watch
 from orchestrator.settings import SlurmSettings, study_settings
 from tests.contracts.small_runs import HERE, spec_in
-from trainers.files import read_json
+from tests.fakes.pruners import ToldPruner
+from trainers.files import read_json, write_json
 from trainers.machine import Machine
 from trainers.spec import RunResult, RunSpec
 
@@ -103,6 +105,41 @@ def test_asked_to_stop_a_run_ends_at_a_step_and_is_cancelled(make: Make, tmp_pat
     assert result.status == "cancelled"
     assert result.steps < 3000
     assert not spec.folder.stop.exists()
+
+
+def test_a_run_that_is_pruned_ends_at_a_step_keeps_its_metrics_and_stays_pruned(make: Make, tmp_path: Path) -> None:
+    """The file `prune` ends a run at its next step; submitted again it is left as it is."""
+    spec = spec_in(tmp_path)
+    launcher = make("until_pruned")
+    result = carry_out(launcher, spec)
+    assert (result.status, result.why, result.error) == ("pruned", "too slow", None)
+    assert 4 <= result.steps < 3000
+    assert result.metrics == {"train/loss": pytest.approx(1 / result.steps)}
+    assert not spec.folder.checkpoints.exists()
+    again = carry_out(launcher, spec)
+    assert (again.status, again.steps, again.attempts) == ("pruned", result.steps, 1)
+
+
+def test_a_watch_prunes_a_run_that_is_under_way(make: Make, tmp_path: Path) -> None:
+    """By what it reports into its folder, wherever it runs."""
+    spec = spec_in(tmp_path)
+    watch = Watch(ToldPruner(lambda run, step, value: step >= 5), "train/loss", poll_s=0.05)
+    with contextlib.closing(watch):
+        watch.start([])
+        watch.begin(spec)
+        result = carry_out(make("until_stopped"), spec)
+    assert result.status == "pruned"
+    assert 5 <= result.steps < 3000
+    assert result.why == "train/loss 1 at step 5, by the pruner"
+
+
+def test_a_run_that_is_to_be_pruned_is_not_begun_again(make: Make, tmp_path: Path) -> None:
+    """The decision outlives an attempt that did not live to obey it."""
+    spec = spec_in(tmp_path)
+    write_json(spec.folder.prune, {"step": 3, "why": "too slow"})
+    result = carry_out(make("three_steps"), spec)
+    assert (result.status, result.steps, result.why) == ("pruned", 0, "too slow")
+    assert RunResult.read(spec.folder) == result
 
 
 def test_a_stop_left_by_an_earlier_attempt_is_forgotten(make: Make, tmp_path: Path) -> None:

@@ -124,6 +124,20 @@ def test_a_run_that_has_completed_is_left_as_it_is_by_all(folder: RunFolder) -> 
     assert result_of(folder).steps == 7
 
 
+def test_a_run_that_was_pruned_is_left_as_it_is_by_all(folder: RunFolder) -> None:
+    RunResult(folder.root.name, "pruned", steps=7).write(folder)
+    assert [run(folder.root, f"{HERE}:raises", world) for world in (FIRST, SECOND)] == [0, 0]
+    assert result_of(folder).steps == 7
+
+
+def test_ranks_of_a_run_that_is_to_be_pruned_find_out_together(folder: RunFolder) -> None:
+    """The others may have begun before the decision, and wait for the first."""
+    folder.prune.touch()
+    assert run(folder.root, f"{HERE}:tells_whether_asked", FIRST) == 0
+    assert (folder.root / "begun").exists()
+    assert result_of(folder).status == "pruned"
+
+
 def test_a_folder_in_which_another_process_works_is_refused(folder: RunFolder) -> None:
     with alone_in(folder):
         assert run(folder.root, f"{HERE}:completes", FIRST) == BUSY

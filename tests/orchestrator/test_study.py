@@ -12,7 +12,8 @@ from orchestrator.launchers.base import Unstarted
 from orchestrator.objective import Objective
 from orchestrator.retries import Retry
 from orchestrator.store import StudyFolder
-from orchestrator.study import Study, by_trial
+from orchestrator.study import Study
+from orchestrator.trial_runs import PreparedRuns, by_trial
 from sweeps.grid import GridSweeper
 from tests.fakes.instant import InstantLauncher, Witness, completes, fails
 from trainers.files import read_json
@@ -47,8 +48,8 @@ def study(
     runs = by_trial(specs)
     sweeper = GridSweeper([runs[number][0].params for number in runs])
     objective = Objective("eval/reward_accuracy", "maximize")
-    settled = {"sweeper": sweeper, "launcher": launcher, "objective": objective, "observer": witness, **given}
-    return Study(folder, runs, **settled), witness
+    settled = {"sweeper": sweeper, "launcher": launcher, "observer": witness, **given}
+    return Study(folder, PreparedRuns(runs, objective), **settled), witness
 
 
 def test_every_run_is_carried_out(folder: StudyFolder):

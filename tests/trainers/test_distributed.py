@@ -214,6 +214,16 @@ def test_a_stop_file_stops_both_ranks_at_one_step_from_which_they_go_on(
 
 
 @pytest.mark.slow
+def test_a_run_that_is_pruned_ends_on_both_ranks_at_one_step_and_keeps_its_metrics(ranks: MakeRanks) -> None:
+    run = ranks(**LATE_STOP)
+    result = run.carry_out("tests.fakes.rank_runs:prune_file")
+    assert (result.status, result.steps, result.why, result.error, run.code) == ("pruned", 3, "too low", None, 0)
+    assert "train/loss" in result.metrics
+    assert not run.folder.checkpoints.exists()
+    assert run.carry_out() == result
+
+
+@pytest.mark.slow
 def test_a_signal_to_one_rank_stops_both_and_one_rank_can_go_on_alone(
     cache_dir: Path, ranks: MakeRanks, undisturbed: RunResult
 ) -> None:

@@ -137,6 +137,12 @@ def test_a_run_that_is_asked_to_stop_saves_a_checkpoint_and_is_cancelled(tmp_pat
     assert (tmp_path / "checkpoints" / "checkpoint-3" / "WHOLE").exists()
 
 
+def test_a_run_that_is_asked_to_stop_to_be_pruned_is_pruned(tmp_path: Path, cache_dir: Path) -> None:
+    (tmp_path / "prune").touch()
+    result = run(tmp_path, cache_dir, Recorder(stop_at=3))
+    assert (result.status, result.steps, result.error) == ("pruned", 3, None)
+
+
 class Killed(Recorder):
     """Ends the process's run as a signal would, in the middle of a step."""
 

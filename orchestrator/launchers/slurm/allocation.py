@@ -147,12 +147,12 @@ class Task:
         with contextlib.closing(carrier):
             for run_id in self._batch.tasks[self._place.task]:
                 known = RunResult.read(RunFolder(self._batch.run_dir(run_id)))
-                if known is not None and known.status == "completed":
+                if known is not None and known.final:
                     continue
                 (job,) = carrier.submit([RunSpec.read(self._batch.run_dir(run_id))])
                 while not job.done():
                     carrier.wait(WAKE_S)
-                code = code or int(job.result().status not in ("completed", "pruned"))
+                code = code or int(not job.result().final)
         return code
 
     def _enlist(self, run_id: str) -> None:
@@ -164,7 +164,7 @@ class Task:
             self._results[run_id], self._errors[run_id] = None, str(error)
             return
         known = RunResult.read(spec.folder)
-        if known is not None and (known.status == "completed" or self._ended_here(spec, known)):
+        if known is not None and (known.final or self._ended_here(spec, known)):
             self._results[run_id] = known
             return
         self._forget_own_stop(spec)
@@ -245,7 +245,7 @@ class Task:
 
     def _take(self, spec: RunSpec, result: RunResult) -> None:
         self._heed()
-        if result.status in ("completed", "pruned"):
+        if result.final:
             self._settle(spec, result)
             return
         if result.cause == "killed" and oom_kills() > self._oom_kills:
@@ -312,7 +312,7 @@ class Task:
         """The result with what the job knows better, on disk too unless another process has the folder by now."""
         amended = dataclasses.replace(result, **changes)  # type: ignore[arg-type]
         with contextlib.suppress(RunFolderBusy, OSError), alone_in(spec.folder):
-            if not _completed(spec):
+            if not _is_final(spec):
                 amended.write(spec.folder)
                 ledger.note_ended(spec.folder, amended)
         return amended
@@ -320,7 +320,7 @@ class Task:
     def _settle(self, spec: RunSpec, result: RunResult) -> None:
         if result.status == "failed" or (result.status == "cancelled" and result.cause is None):
             with contextlib.suppress(RunFolderBusy, OSError), alone_in(spec.folder):
-                if not _completed(spec):
+                if not _is_final(spec):
                     result.write(spec.folder)
         self._results[spec.run_id] = result
         self.note("running")
@@ -352,8 +352,7 @@ class Task:
                 print("queued again", flush=True)
                 return self._place.exit_code
         self.note("over")
-        ended = [result.status if result is not None else "failed" for result in self._results.values()]
-        well = all(status in ("completed", "pruned") for status in ended)
+        well = all(result is not None and result.final for result in self._results.values())
         return int(not well or bool(self._todo) or self._unfinished)
 
     def note(self, state: TaskState) -> None:
@@ -368,10 +367,10 @@ class Task:
             note.write(self._batch.task(self._place.task))
 
 
-def _completed(spec: RunSpec) -> bool:
+def _is_final(spec: RunSpec) -> bool:
     """A result that nothing may replace."""
     known = RunResult.read(spec.folder)
-    return known is not None and known.status == "completed"
+    return known is not None and known.final
 
 
 @contextlib.contextmanager

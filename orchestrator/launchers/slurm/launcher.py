@@ -245,7 +245,7 @@ class SlurmLauncher:
             self._unwanted.append(task)
 
     def _take_results(self, task: Task) -> None:
-        """Results that stand: those of runs that have completed, and of those that the job has done with."""
+        """Results that stand: those of runs that completed or were pruned, and of those that the job has done with."""
         over = set(task.note.over) if task.note is not None else set()
         left = task.note is not None and task.note.state == "over"
         for job in task.open_jobs:
@@ -257,7 +257,7 @@ class SlurmLauncher:
                 continue
             fresh = result.attempts > task.sent.batch.attempts.get(run_id, 0)
             # A run that was not wanted any more has been cancelled without an attempt.
-            if result.status == "completed" or (run_id in over and (fresh or result.status == "cancelled")):
+            if result.final or (run_id in over and (fresh or result.status == "cancelled")):
                 self._settle(job, result)
 
     def _bury(self, tasks: Sequence[Task]) -> None:

@@ -35,7 +35,7 @@ class NodeWatch:
         if not node or self._bad_after is None or result.status == "cancelled":
             return False
         self._count += 1
-        if result.status in ("completed", "pruned"):
+        if result.final:
             self._streaks.pop(node, None)
             self._did_well[node] = self._count
             return False

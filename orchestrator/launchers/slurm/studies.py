@@ -89,7 +89,7 @@ def cancel(settings: SlurmSettings, root: Path) -> tuple[int, int]:
         for run_id in (run_id for run_ids in batch.tasks for run_id in run_ids):
             folder = RunFolder(batch.run_dir(run_id))
             result = RunResult.read(folder)
-            if result is None or result.status != "completed":
+            if result is None or not result.final:
                 batches.touch(folder.stop)
         try:
             job_id = batch.job_id() or reach.find([batch.name]).get(batch.name)
