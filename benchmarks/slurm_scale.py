@@ -151,8 +151,9 @@ def study(shape: Shape, slots: int, folder: Path) -> Measured:
     from orchestrator.progress import PlainProgress
     from orchestrator.settings import SlurmSettings
     from orchestrator.store import StudyFolder, StudyRecord, held
-    from orchestrator.study import Study, by_trial
+    from orchestrator.study import Study
     from orchestrator.table import make_table
+    from orchestrator.trial_runs import PreparedRuns, by_trial
     from sweeps.grid import GridSweeper
     from trainers.machine import Machine
 
@@ -191,10 +192,9 @@ def study(shape: Shape, slots: int, folder: Path) -> Measured:
     with held(store) as still_held, (place / "log.txt").open("w") as log:
         going_on = Study(
             store,
-            by_number,
+            PreparedRuns(by_number, objective),
             sweeper=GridSweeper([trial.params for trial in plan.trials]),
             launcher=launcher,
-            objective=objective,
             observer=PlainProgress(Console(file=log, width=200), store, shape.runs, launcher.capacity),
             retry=lambda spec, result: choose.retry(settings, spec, result),
             still_held=still_held,

@@ -72,10 +72,10 @@ def _sweep_in_sweep(settings: StudySettings, parsed: Parsed) -> Iterable[str]:
 
 def _unknown_metric(settings: StudySettings) -> Iterable[str]:
     """A slip in the objective would only show in a table without a best."""
-    metric = settings.objective.metric
     known = (*EVAL_METRICS, *SAMPLE_METRICS)
-    whole, _, length = metric.partition(".")
-    by_length = whole in EVAL_METRICS and length in LENGTHS
-    if settings.launcher.target == TRAIN and metric.startswith("eval/") and metric not in known and not by_length:
-        hint = did_you_mean(metric, known)
-        yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(known)}, or train/...)"
+    for metric in settings.objective.directions if settings.launcher.target == TRAIN else ():
+        whole, _, length = metric.partition(".")
+        by_length = whole in EVAL_METRICS and length in LENGTHS
+        if metric.startswith("eval/") and metric not in known and not by_length:
+            hint = did_you_mean(metric, known)
+            yield f"objective.metric={metric}: no such metric; {hint}(metrics: {', '.join(known)}, or train/...)"

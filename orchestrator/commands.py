@@ -8,27 +8,24 @@ from pathlib import Path
 
 from rich.console import Console
 
-from orchestrator import forecast, sync
+from orchestrator import forecast, search_plan, sync
 from orchestrator.cli import Command, command_line
 from orchestrator.command_settings import changed_settings
 from orchestrator.config import Source
 from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.evaluation.command import evaluate
-from orchestrator.exit_codes import COMPLETED, GO_ON_LATER, SOME_FAILED, STOPPED
-from orchestrator.interrupts import ENDING, interrupting
-from orchestrator.launchers import choose, cluster
+from orchestrator.exit_codes import COMPLETED, GO_ON_LATER
+from orchestrator.launchers import cluster
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import say_what_is_not_swept, say_what_was_found, show_plan
-from orchestrator.progress import log, progress, screen
+from orchestrator.progress import log, screen
 from orchestrator.settings import StudySettings, study_settings
 from orchestrator.status_view import show_status
 from orchestrator.store import StudyFolder, StudyRecord, held, holder, open_study
-from orchestrator.study import Study, by_trial
-from orchestrator.study_table import study_table
-from orchestrator.terminal import show, tell
-from orchestrator.wording import clock, count, one_line
-from sweeps.grid import GridSweeper
+from orchestrator.terminal import tell
+from orchestrator.wording import clock, count
+from orchestrator.working import say_where_to_look, work_on
 from trainers.machine import Machine
 from trainers.spec import RunSpec
 
@@ -59,19 +56,23 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
             record = folder.record()
             if record is None:
                 record = _record(plan, command, command_line(argv))
-                folder.create(record, [*plan.steps, *plan.runs])
+                folder.create(record, [] if plan.search is not None else [*plan.steps, *plan.runs])
             else:
                 _refuse_abandoning(folder, record, plan.settings)
-                _keep_settings(folder, record, plan.settings)
+                _refuse_other_objective(record, plan)
+                record = _kept(folder, record, plan)
             known = {*record.runs, *record.steps}
             folder.write_specs([run for run in (*plan.steps, *plan.runs) if run.run_id in known])
             _note(folder, argv)
             cluster.keep_code(plan.settings.launcher, folder.root)
+        if plan.search is not None:
+            for line in search_plan.told(plan.settings, plan.search):
+                tell(console, line)
         say_what_was_found(plan, console)
         say_what_is_not_swept(plan, command.multirun, console)
         if cluster.has_own_controller(plan.settings.launcher):
             return _hand_over(stack, plan.settings, folder, console)
-        return _work(folder, record, plan.settings, console, still_held)[0]
+        return work_on(folder, record, plan.settings, console, still_held)[0]
 
 
 def _refuse_other_gpu(plan: Plan) -> None:
@@ -108,26 +109,48 @@ def _resume(
         with _writing(folder):
             still_held = stack.enter_context(held(folder))
             _note(folder, argv)
-            if missing and not as_job:
+            if (missing or record.search is not None) and not as_job:
                 _keep_settings(folder, record, given)
             cluster.keep_code(settings.launcher, folder.root)
         if cluster.has_own_controller(settings.launcher):
             return _hand_over(stack, settings, folder, console)
-        code, left = _work(folder, record, settings, console, still_held, failed_again=failed_again)
+        code, left = work_on(folder, record, settings, console, still_held, failed_again=failed_again)
         return GO_ON_LATER if left and as_job else code
 
 
 def _missing(folder: StudyFolder, record: StudyRecord) -> list[RunSpec]:
-    """The runs that have not completed."""
+    """The runs of which there is no result that stands."""
     specs = folder.specs(record)
     results = folder.results(specs)
-    return [spec for spec in specs if spec.run_id not in results or results[spec.run_id].status != "completed"]
+    return [spec for spec in specs if spec.run_id not in results or not results[spec.run_id].final]
+
+
+def _kept(folder: StudyFolder, record: StudyRecord, plan: Plan) -> StudyRecord:
+    """The record with what the command says now: of a search also how many trials, and with adopt another space."""
+    search = None if plan.search is None else plan.search.record()
+    now = dataclasses.replace(record, settings=plan.settings.model_dump(by_alias=True), search=search)
+    if now.identity != plan.identity:
+        space = {key: list(values) for key, values in plan.space.items()}
+        now = dataclasses.replace(now, identity=plan.identity, space=space)
+    if now != record:
+        folder.rewrite(now)
+    return now
+
+
+def _refuse_other_objective(record: StudyRecord, plan: Plan) -> None:
+    """Raises BadCommand where what a sampler has learnt is of another objective: before the record says the new one."""
+    before, now = study_settings(record.settings).objective.directions, plan.settings.objective.directions
+    if plan.search is not None and list(before.items()) != list(now.items()) and not plan.settings.search.adopt:
+        raise BadCommand([
+            f"objective: the search of {plan.name} began for {Objective.of(before).told()}: give this one another name "
+            "(study=NAME), or search.adopt=true to go on there with its trials, judged anew"
+        ])  # fmt: skip
 
 
 def _keep_settings(folder: StudyFolder, record: StudyRecord, settings: StudySettings) -> None:
     """What status, cancel and a controller that is a job go by is what was said last."""
-    if settings.model_dump() != record.settings:
-        folder.rewrite(dataclasses.replace(record, settings=settings.model_dump()))
+    if settings.model_dump(by_alias=True) != record.settings:
+        folder.rewrite(dataclasses.replace(record, settings=settings.model_dump(by_alias=True)))
 
 
 def _refuse_abandoning(folder: StudyFolder, record: StudyRecord, settings: StudySettings) -> None:
@@ -154,7 +177,7 @@ def _hand_over(lease: contextlib.ExitStack, settings: StudySettings, folder: Stu
     job, new = cluster.submit_controller(settings.launcher, folder.root)
     how = "is submitted as" if new else "is already"
     tell(console, f"the controller {how} job {job}, and goes on without this command")
-    _say_where_to_look(folder, console)
+    say_where_to_look(folder, console)
     return COMPLETED
 
 
@@ -163,94 +186,6 @@ def _note(folder: StudyFolder, argv: Sequence[str]) -> None:
     with folder.command.open("a", encoding="utf-8", errors="backslashreplace") as commands:
         commands.write(command_line(argv) + "\n")
     log(folder, command_line(argv))
-
-
-def _work(
-    folder: StudyFolder,
-    record: StudyRecord,
-    settings: StudySettings,
-    console: Console,
-    still_held: Callable[[], bool],
-    *,
-    failed_again: bool = True,
-) -> tuple[int, bool]:
-    """Carry out what the study has not finished, and tell what came of it: the exit code, and whether it was left."""
-    specs = folder.specs(record)
-    runs = by_trial(specs)
-    objective = Objective(settings.objective.metric, settings.objective.direction)
-    launcher = choose.make_launcher(settings.launcher, Machine.here(), folder.root, record.run_bytes)
-    with contextlib.closing(launcher):
-        watcher = progress(console, folder, len(specs), launcher.capacity)
-        study = Study(
-            folder,
-            runs,
-            sweeper=GridSweeper([runs[number][0].params for number in sorted(runs)]),
-            launcher=launcher,
-            objective=objective,
-            observer=watcher,
-            fail_fast=settings.fail_fast,
-            detach=settings.launcher_detaches,
-            retry=lambda spec, result: choose.retry(settings.launcher, spec, result),
-            failed_again=failed_again,
-            still_held=still_held,
-            steps=() if settings.launcher_detaches else folder.steps(record),
-        )
-        with contextlib.closing(watcher), interrupting(study):
-            study.carry_out()
-    table = study_table(record, settings, runs, study.results, study.under_way())
-    if study.results or not study.left:
-        show(table, console)
-    try:
-        table.write(folder)
-    except OSError as error:
-        tell(console, f"table.md and table.csv could not be written: {error.strerror or error}", style="red")
-    return _closing_words(folder, specs, study, console), bool(study.left) and not study.stopped
-
-
-def _closing_words(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: Console) -> int:
-    failed = [result for result in study.results.values() if result.status == "failed"]
-    for result in failed[:10]:
-        told = f"{result.run_id} failed: {one_line(result.error or 'no reason told')}"
-        tell(console, told, style="red")
-    if failed:
-        log_path = folder.run(failed[0].run_id) / "log.txt"
-        where = f"{log_path} and so on" if log_path.exists() else f"{folder.root}/jobs/*/*.out"
-        tell(console, f"logs: {where}")
-    tell(console, f"study: {folder.root}")
-    if sync.offline(folder.root):
-        tell(console, f"tracked offline; send it up with: python -m orchestrator sync {folder.root}")
-    missing = len(specs) - sum(result.status == "completed" for result in study.results.values())
-    if study.left and study.under_way():
-        return _left(folder, specs, study, console)
-    if missing:
-        again = f"{missing} of {len(specs)} runs missing; go on with: python -m orchestrator resume {folder.root}"
-        tell(console, again)
-    if study.stopped and not study.failed_fast:
-        return STOPPED
-    return SOME_FAILED if missing else COMPLETED
-
-
-def _left(folder: StudyFolder, specs: Sequence[RunSpec], study: Study, console: Console) -> int:
-    """What the user should know of a study whose jobs go on without its controller."""
-    unsent = study.unsent
-    under_way = len(study.under_way())
-    unsubmitted = len(specs) - len(study.results) - under_way
-    tell(console, f"{under_way - unsent} runs are queued or running on the cluster, and go on without this command")
-    if unsent:
-        tell(console, f"{unsent} could not be submitted, Slurm not taking them now: resume submits them", style="red")
-    if unsubmitted:
-        tell(console, f"{unsubmitted} more are not submitted yet (launcher.max_submitted): resume submits them")
-    _say_where_to_look(folder, console)
-    if study.left in {number.name for number in ENDING}:
-        return STOPPED
-    failed = any(result.status == "failed" for result in study.results.values())
-    return SOME_FAILED if unsent or failed else COMPLETED
-
-
-def _say_where_to_look(folder: StudyFolder, console: Console) -> None:
-    tell(console, f"look:   python -m orchestrator status {folder.root}")
-    tell(console, f"gather: python -m orchestrator resume {folder.root}")
-    tell(console, f"end:    python -m orchestrator cancel {folder.root}")
 
 
 @contextlib.contextmanager
@@ -295,10 +230,11 @@ def _record(plan: Plan, command: Command, line: str) -> StudyRecord:
         command=line,
         created=clock(),
         space={key: list(values) for key, values in plan.space.items()},
-        settings=plan.settings.model_dump(),
+        search=None if plan.search is None else plan.search.record(),
+        settings=plan.settings.model_dump(by_alias=True),
         source={"config_name": command.config_name, "config_dir": _absolute(command.config_dir)},
-        runs=[run.run_id for run in plan.runs],
-        steps=[step.run_id for step in plan.steps],
+        runs=[] if plan.search is not None else [run.run_id for run in plan.runs],
+        steps=[] if plan.search is not None else [step.run_id for step in plan.steps],
         run_bytes=forecast.largest(plan.memory),
         trials=len(plan.trials),
         data={name: None if report is None else report.as_dict() for name, report in plan.data.items()},

@@ -8,6 +8,7 @@ may be valid for one option of a swept group and unknown to another.
 
 import contextlib
 import copy
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,10 @@ class Composed:
         return self.config
 
 
+# Keys whose names are not ours.
+_OPEN = re.compile(r"(sweeper|pruner)\.arguments[.=]")
+
+
 @dataclass(frozen=True)
 class Source:
     """Which configs a command is composed from."""
@@ -116,11 +121,16 @@ class Composer:
 
     def parse(self, overrides: Sequence[str]) -> Parsed:
         """Sort overrides into those with one value and those that sweep."""
-        parsed = self._grammar.parse(overrides)
+        parsed = self._grammar.parse([self._opened(text) for text in overrides])
         lists = [text for text in parsed.fixed if self._is_list_of_options(text)]
-        faults = [f"{one_line(text)}: one option is asked for{sweep_hint(self.key(text), self._value(text))}"
+        faults = [f"{one_line(text)}: one option is asked for{sweep_hint(self.key(text), self.value(text))}"
                   for text in lists]  # fmt: skip
         return Parsed([text for text in parsed.fixed if text not in lists], parsed.sweeps, [*parsed.faults, *faults])
+
+    def _opened(self, override: str) -> str:
+        """sweeper.arguments.n_startup_trials=5 adds a key that no file of ours names: what is valid, Optuna says."""
+        found = _OPEN.match(override)
+        return f"++{override}" if found else override
 
     def key(self, override: str) -> str:
         """What it sets, without a sign before it: a dotted key, or a group."""
@@ -131,13 +141,14 @@ class Composer:
         parsed = self._parsed(override)
         return parsed.type != OverrideType.CHANGE or parsed.key_or_group.split("/")[0] in self._groups
 
+    def value(self, override: str) -> Any:
+        """What it sets its key to."""
+        return self._parsed(override).value()
+
     def _is_list_of_options(self, override: str) -> bool:
         """Hydra would put one over the other, which of ours makes no sense; of a user's own groups it may."""
         of_ours = self.key(override) in self._groups.intersection(RUN_SECTIONS)
-        return of_ours and isinstance(self._value(override), list)
-
-    def _value(self, override: str) -> Any:
-        return self._parsed(override).value()
+        return of_ours and isinstance(self.value(override), list)
 
     def options(self, overrides: Sequence[str]) -> Mapping[str, Any]:
         """What the options among the overrides compose to, whatever values are set in it; interpolations are text.

@@ -6,16 +6,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from orchestrator import forecast, lineage
+from orchestrator import forecast, lineage, search_plan
 from orchestrator.errors import BadCommand
 from orchestrator.exit_codes import COMPLETED, UNFIT
 from orchestrator.launchers import choose, cluster
 from orchestrator.plan import Plan
 from orchestrator.progress import values_of
+from orchestrator.search_plan import SearchPlan, dimension_told
 from orchestrator.store import StudyFolder
-from orchestrator.study import by_trial
 from orchestrator.table import NOT_THERE, in_common
 from orchestrator.terminal import tell
+from orchestrator.trial_runs import by_trial
 from orchestrator.wording import count, one_line
 from trainers.config_check import check
 from trainers.machine import Machine
@@ -25,6 +26,30 @@ from trainers.units import gib
 
 def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     """Tell what would be done; returns the exit code, UNFIT where that would be refused."""
+    if plan.search is not None:
+        _show_search(plan, plan.search, console)
+    else:
+        _show_trials(plan, console)
+    _show_rest(plan, multirun, console)
+    return UNFIT if plan.unfit else COMPLETED
+
+
+def _show_search(plan: Plan, search: SearchPlan, console: Console) -> None:
+    """What is searched, key by key, and how."""
+    table = RichTable(box=None, pad_edge=False)
+    for heading in ("key", "values", "where"):
+        table.add_column(heading)
+    for slot in search.searched.space.slots:
+        given = " and ".join(f"{key}={','.join(map(str, values))}" for key, values in slot.guard.given)
+        values = dimension_told(slot.dimension)
+        table.add_row(escape(one_line(", ".join(slot.keys) or slot.name)), escape(one_line(values)), escape(given))
+    console.print(table)
+    tell(console, "")
+    for line in search_plan.told(plan.settings, search):
+        tell(console, line)
+
+
+def _show_trials(plan: Plan, console: Console) -> None:
     done = StudyFolder(plan.root).results(plan.runs)
     table = RichTable(box=None, pad_edge=False)
     others = {"starts from": lineage.named_by(plan.runs, "start"), "held to": lineage.named_by(plan.runs, "reference")}
@@ -32,12 +57,12 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     for heading in ("trial", *plan.space, *others, "seeds", "done"):
         table.add_column(escape(heading), no_wrap=True)
     for number, runs in by_trial(plan.runs).items():
-        complete = sum(done[run.run_id].status == "completed" for run in runs if run.run_id in done)
+        over = sum(done[run.run_id].final for run in runs if run.run_id in done)
         params = plan.trials[number].params
         values = (escape(one_line(str(params.get(key, NOT_THERE)))) for key in plan.space)
         seeds = one_line(", ".join(str(run.seed) for run in runs), limit=40)
         named = (_trial(by_run.get(runs[0].run_id)) for by_run in others.values())
-        table.add_row(str(number), *values, *named, seeds, f"{complete}/{len(runs)}")
+        table.add_row(str(number), *values, *named, seeds, f"{over}/{len(runs)}")
     console.print(table)
     distinct = len({run.fingerprint for run in plan.runs})
     less = f", {distinct} of them different" if distinct < len(plan.runs) else ""
@@ -45,6 +70,9 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
     common = in_common([run.config for run in plan.runs], plan.space)
     if common:
         tell(console, f"all: {', '.join(common)}")
+
+
+def _show_rest(plan: Plan, multirun: bool, console: Console) -> None:
     waiting = sum(bool(run.needs) for run in plan.runs)
     if waiting:
         tell(console, f"{count(waiting, 'run')} of them after others of the study, which they begin at or are held to")
@@ -65,7 +93,6 @@ def show_plan(plan: Plan, multirun: bool, console: Console) -> int:
         tell(console, f"not here yet: {fault}", style="yellow")
     for fault in plan.unfit:
         tell(console, fault, style="red")
-    return UNFIT if plan.unfit else COMPLETED
 
 
 def _trial(other: RunSpec | None) -> str:

@@ -10,7 +10,7 @@ import statistics
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from orchestrator.launchers.base import Job
 from orchestrator.store import StudyFolder
-from orchestrator.wording import clock, duration, one_line
+from orchestrator.wording import clock, duration, one_line, short
 from trainers.files import read_json
 from trainers.spec import FINAL, RunResult, RunSpec
 
@@ -65,7 +65,8 @@ def screen() -> Screen:
 class Tally:
     """How far a study is: what ended how, how long runs take, and when it may be over."""
 
-    total: int
+    # None where only time ends the study.
+    total: int | None
     capacity: int
     ended: Counter[str] = field(default_factory=Counter)
     _seconds: list[float] = field(default_factory=list)
@@ -78,7 +79,7 @@ class Tally:
 
     def eta_s(self) -> float | None:
         """Seconds to the end by the median run so far; None before the first has ended."""
-        if not self._seconds:
+        if not self._seconds or self.total is None:
             return None
         left = self.total - self.ended.total()
         return statistics.median(self._seconds) * max(left, 0) / self.capacity
@@ -88,15 +89,18 @@ class Tally:
         parts = [f"{n} {status}" for status, n in self.ended.items()]
         parts += [f"{active} under way"] if active else []
         eta = self.eta_s()
-        left = self.total - self.ended.total()
-        told = f", about {duration(eta)} left" if eta is not None and left else ""
-        return f"{self.ended.total()}/{self.total} runs: {', '.join(parts) or 'starting'}{told}"
+        told = f", about {duration(eta)} left" if eta else ""
+        return f"{self.counted()} runs: {', '.join(parts) or 'starting'}{told}"
+
+    def counted(self) -> str:
+        """ "5/18"; "5" where nobody knows of how many."""
+        return str(self.ended.total()) if self.total is None else f"{self.ended.total()}/{self.total}"
 
 
 class PlainProgress:
     """A line when a run ends: for logs and pipes."""
 
-    def __init__(self, console: Console, folder: StudyFolder | None, total: int, capacity: int) -> None:
+    def __init__(self, console: Console, folder: StudyFolder | None, total: int | None, capacity: int) -> None:
         """Lines go to the log of the study as well, where there is one."""
         self._console, self._folder = console, folder
         self._tally = Tally(total, capacity)
@@ -105,6 +109,11 @@ class PlainProgress:
     def started(self, spec: RunSpec) -> None:
         """Kept, to tell a run that ends from one that was done before."""
         self._started.add(spec.run_id)
+
+    def found(self, results: Iterable[RunResult]) -> None:
+        """Count what was over before, and is not told again."""
+        for result in results:
+            self._tally.add(result, now=False)
 
     def ended(self, spec: RunSpec, result: RunResult) -> None:
         """Say how, and keep it in study.log."""
@@ -115,7 +124,7 @@ class PlainProgress:
         if now or result.same_as:
             text = ended_line(spec, result)
             self._log(text)
-            place = "before" if before else f"{self._tally.ended.total()}/{self._tally.total}"
+            place = "before" if before else self._tally.counted()
             self._show(Text(f"[{place}] {text}", _STYLES.get(result.status, "")))
 
     def tick(self, active: Sequence[Job]) -> None:
@@ -140,7 +149,7 @@ class PlainProgress:
 class LiveProgress(PlainProgress):
     """The same lines above a table of the runs under way that keeps itself up to date."""
 
-    def __init__(self, console: Console, folder: StudyFolder | None, total: int, capacity: int) -> None:
+    def __init__(self, console: Console, folder: StudyFolder | None, total: int | None, capacity: int) -> None:
         super().__init__(console, folder, total, capacity)
         self._live = Live(Text("starting"), console=console, refresh_per_second=4, transient=True)
         self._live.start()
@@ -157,7 +166,7 @@ class LiveProgress(PlainProgress):
             self._live.stop()
 
 
-def progress(console: Console, folder: StudyFolder | None, total: int, capacity: int) -> PlainProgress:
+def progress(console: Console, folder: StudyFolder | None, total: int | None, capacity: int) -> PlainProgress:
     """The progress that suits the console."""
     kind = LiveProgress if console.is_terminal else PlainProgress
     return kind(console, folder, total, capacity)
@@ -168,8 +177,9 @@ def ended_line(spec: RunSpec, result: RunResult) -> str:
     label = values_of(spec)
     how = f"{result.status}, the same run as {result.same_as}" if result.same_as else result.status
     took = "" if result.same_as else f" in {duration(result.seconds)}"
-    error = f": {one_line(result.error)}" if result.error else ""
-    return f"{name_of(spec)} {label}: {how}{took}{error}"
+    reason = result.error or result.why
+    told = f": {one_line(reason)}" if reason else ""
+    return f"{name_of(spec)} {label}: {how}{took}{told}"
 
 
 def name_of(spec: RunSpec) -> str:
@@ -183,7 +193,7 @@ def values_of(spec: RunSpec) -> str:
     """ "method=ipo beta=0.1 seed=0", of a step what it is for."""
     if spec.step == "reference":
         return f"log-probabilities of reference={spec.config['reference']['kind']}, for the runs that share them"
-    return one_line(" ".join(f"{key}={value}" for key, value in {**spec.params, "seed": spec.seed}.items()))
+    return one_line(" ".join(f"{key}={short(value)}" for key, value in {**spec.params, "seed": spec.seed}.items()))
 
 
 def log(folder: StudyFolder, text: str) -> None:

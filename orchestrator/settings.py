@@ -11,6 +11,14 @@ from pydantic import BeforeValidator, Field, ValidationError
 from orchestrator.errors import BadCommand
 from orchestrator.resources import Positive, Word
 from orchestrator.retries import RetryLimits
+from orchestrator.search_settings import (
+    GridSettings,
+    ObjectiveSettings,
+    PrunerSettings,
+    SamplerSettings,
+    StructureSettings,
+    Timeout,
+)
 from trainers.config import RUN_SECTIONS
 from trainers.config_faults import describe
 from trainers.gpus import GPUName
@@ -94,17 +102,8 @@ RESOURCES = "resources"
 LauncherSettings = LocalSettings | InlineSettings | SlurmSettings
 
 
-class GridSettings(Section):
-    """Every combination."""
-
-    kind: Literal["grid"]
-
-
-class ObjectiveSettings(Section):
-    """By which metric, and which way, trials are compared."""
-
-    metric: Annotated[str, Field(pattern=r"^(eval|train)/.+")]
-    direction: Literal["maximize", "minimize"]
+# What trials are compared by where nobody asks for anything.
+DEFAULT_OBJECTIVE = {"eval/reward_accuracy": "maximize"}
 
 
 class TableSettings(Section):
@@ -123,7 +122,7 @@ class StudySettings(Section):
     """What concerns the study as a whole, and so must be the same for each of its trials."""
 
     launcher: LauncherSettings = Field(discriminator="kind")
-    sweeper: GridSettings
+    sweeper: GridSettings | SamplerSettings = Field(discriminator="kind")
     objective: ObjectiveSettings
     study: Annotated[str, Field(pattern=r"^\w[\w.+-]{0,99}$"), BeforeValidator(_as_typed)] | None
     output_root: str
@@ -135,6 +134,13 @@ class StudySettings(Section):
     size: Literal["full", "small"] = "full"
     sweep: dict[str, str | int | float] = Field(default_factory=dict)
     table: TableSettings = TableSettings()
+    search: StructureSettings = StructureSettings()
+    pruner: PrunerSettings = PrunerSettings(kind="none")
+    n_trials: Count | None = None
+    timeout: Timeout | None = None
+    max_parallel: Count | None = None
+    max_failure_rate: Annotated[float, Field(ge=0, le=1)] | None = None
+    seeds_per_trial: Count | None = None
 
     @property
     def launcher_detaches(self) -> bool:

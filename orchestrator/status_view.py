@@ -13,9 +13,9 @@ from orchestrator.ledger import told_retries
 from orchestrator.progress import State, under_way
 from orchestrator.settings import study_settings
 from orchestrator.store import holder, open_study
-from orchestrator.study import by_trial
 from orchestrator.study_table import study_table
 from orchestrator.terminal import show, tell
+from orchestrator.trial_runs import by_trial
 from orchestrator.wording import count, one_line
 from trainers.spec import RunResult, RunSpec
 
@@ -31,8 +31,8 @@ def show_status(root: Path, console: Console) -> int:
     tell(console, f"held by {one_line(who)}" if who else "no controller works on it")
     jobs, silent = cluster.standings(settings.launcher, root)
     active = {run_id for run_id, job in jobs.items() if job.alive}
-    completed = {run_id for run_id, result in results.items() if result.status == "completed"}
-    running = [spec for spec in specs if spec.run_id not in completed and _at_work(spec, jobs.get(spec.run_id), who)]
+    over = {run_id for run_id, result in results.items() if result.final}
+    running = [spec for spec in specs if spec.run_id not in over and _at_work(spec, jobs.get(spec.run_id), who)]
     at_work = {spec.run_id for spec in running}
     results = {run_id: result for run_id, result in results.items() if run_id not in at_work}
     table = study_table(record, settings, by_trial(specs), results, at_work)
@@ -40,9 +40,11 @@ def show_status(root: Path, console: Console) -> int:
     _tell_runs(specs, results, jobs, running, console)
     if silent is not None:
         tell(console, f"Slurm does not answer: {silent}", style="yellow")
-    tell(console, f"{len(completed)} of {count(len(specs), 'run')} completed")
+    pruned = sum(results[run_id].status == "pruned" for run_id in over)
+    told = f", {pruned} pruned" if pruned else ""
+    tell(console, f"{len(over) - pruned} of {count(len(specs), 'run')} completed{told}")
     if who is None and jobs:
-        queued = len(active - at_work - completed)
+        queued = len(active - at_work - over)
         tell(console, f"{len(at_work)} running, {queued} queued on the cluster; gather with resume {root}")
     if who is None and results:
         with contextlib.suppress(OSError):
@@ -80,7 +82,7 @@ def _tell_runs(
             waiting.setdefault("cancelled; resume goes on from its checkpoint", []).append(spec.run_id)
         elif again:
             tell(console, f"{spec.run_id}{again}{f' [{job.told()}]' if job is not None else ''}")
-        elif job is not None and (result is None or result.status != "completed"):
+        elif job is not None and (result is None or not result.final):
             waiting.setdefault(job.why(), []).append(spec.run_id)
     for why, run_ids in waiting.items():
         first = f"{run_ids[0]} and {len(run_ids) - 1} more" if len(run_ids) > 1 else run_ids[0]

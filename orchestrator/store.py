@@ -63,6 +63,8 @@ class StudyRecord:
     steps: Sequence[Annotated[str, Field(pattern=r"^reference-[0-9a-f]{8}$")]] = dataclasses.field(default_factory=list)
     # Memory that the largest run takes, None where no model's size is known.
     run_bytes: int | None = None
+    # Of a search, whose runs are made on the way: what it was asked for (`search_plan.SearchPlan.record`).
+    search: Mapping[str, Any] | None = None
     # How many trials there are. None in older records, whose trials are all combinations of the space.
     trials: int | None = None
 
@@ -121,6 +123,11 @@ class StudyFolder:
         """Its presence asks the controller to stop."""
         return self.root / "cancel"
 
+    @property
+    def clock(self) -> Path:
+        """JSON: how many seconds controllers have worked on the study."""
+        return self.root / "clock.json"
+
     def run(self, run_id: str) -> Path:
         """The folder of a run."""
         return self.root / "runs" / run_id
@@ -151,7 +158,9 @@ class StudyFolder:
                 spec.write()
 
     def specs(self, record: StudyRecord) -> list[RunSpec]:
-        """The runs of the study. Raises NoStudy where a spec is gone."""
+        """The runs of the study, of a search those made so far. Raises NoStudy where a spec is gone."""
+        if record.search is not None:
+            return self._made()
         try:
             specs = [RunSpec.read(self.run(run_id)) for run_id in record.runs]
             trials = _combinations(record) if record.trials is None else record.trials
@@ -162,6 +171,14 @@ class StudyFolder:
             raise NoStudy(
                 f"{one_line(str(error))}: run the study's command again, which is in {self.command}"
             ) from None
+
+    def _made(self) -> list[RunSpec]:
+        """Every run that has a spec; a folder without one was left by a kill, and its trial is made again."""
+        found = []
+        for path in sorted((self.root / "runs").glob("t*/spec.json")):
+            with contextlib.suppress(OSError, TypeError, ValueError):
+                found.append(RunSpec.read(path.parent))
+        return sorted(found, key=lambda spec: (spec.trial, spec.seed))
 
     def steps(self, record: StudyRecord) -> list[RunSpec]:
         """The steps that come before its runs; one whose spec is gone is left out, because runs do without."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from orchestrator.errors import BadCommand
 from orchestrator.planned import Planned
+from orchestrator.search_plan import SearchPlan
 from orchestrator.settings import StudySettings
 from orchestrator.store import StudyFolder
 from orchestrator.wording import one_line
@@ -24,6 +25,13 @@ def identity_of(planned: Sequence[Planned]) -> str:
     """A digest of the study's runs and what they stand for, whatever their order."""
     parts = sorted(json.dumps([dict(run.trial.params), run.fingerprint], sort_keys=True) for run in planned)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def search_identity(corners: Sequence[Planned], search: SearchPlan, settings: StudySettings) -> str:
+    """A digest of what is searched, by its corners, for what, and on which seeds; not of how, nor for how long."""
+    objective = list(settings.objective.directions.items())
+    known = [identity_of(corners), search.searched.space.as_dict(), list(search.seeds), objective]
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 def name_of(planned: Sequence[Planned], identity: str) -> str:
@@ -89,13 +97,26 @@ def no_room(root: Path, needed_bytes: int) -> Iterable[str]:
         )
 
 
-def held_by_another(folder: StudyFolder, name: str, identity: str, planned: Sequence[Planned]) -> Iterable[str]:
-    """A fault where there is a study of that name which is not this one."""
+def held_by_another(
+    folder: StudyFolder, name: str, identity: str, planned: Sequence[Planned], *, adopt: bool = False
+) -> Iterable[str]:
+    """A fault where there is a study of that name which is not this one.
+
+    With `adopt` a search takes over one of another space.
+    """
     record = folder.record()
     if record is None or record.identity == identity:
         return
+    if record.search is not None and adopt:
+        return
     what_changed = inputs.changed(planned[0].config, folder.specs(record)[0].inputs) if record.runs else []
-    if what_changed:
+    if record.search is not None:
+        yield (
+            f"study={name}: {folder.root} searches another space, or for another objective "
+            f"({one_line(record.command)}): give this one another name, or search.adopt=true to go on there with those "
+            "of its trials that fit"
+        )
+    elif what_changed:
         yield f"study={name}: {folder.root} was made on other inputs: {'; '.join(what_changed)}"
     else:
         yield (

@@ -19,7 +19,7 @@ def study_table(
     running: Collection[str],
 ) -> Table:
     """Rows are trials; `running` are the ids of runs under way."""
-    objective = Objective(settings.objective.metric, settings.objective.direction)
+    objective = Objective.of(settings.objective.directions)
     try:
         beside = published(settings.table.published)
     except BadCommand:

@@ -52,7 +52,8 @@ class Row:
     state: str
     cells: Mapping[str, Sequence[float]]
     seconds: Sequence[float]
-    objective: float | None
+    # What it is compared by, a number for each metric of the objective.
+    objective: Sequence[float] | None
     note: str = ""
     # Numbers of others, by column, as they were printed.
     published: Mapping[str, str] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class Table:
     rows: Sequence[Row]
     objective: Objective
     columns: Sequence[Column]
-    # The best value of the objective, None where no trial has one.
-    best: float | None
+    # The numbers of the best trials; of several metrics, of those that no other beats in all.
+    best: frozenset[int]
     # Where published numbers stand.
     sources: Sequence[str] = ()
     # What the runs are measured beside, where that is not the same for all.
@@ -80,8 +81,8 @@ class Table:
     starts: Mapping[int, int] = field(default_factory=dict)
 
     def is_best(self, row: Row) -> bool:
-        """Whether the row has the best objective; several may."""
-        return row.objective is not None and row.objective == self.best
+        """Whether the row is of the best; several may be."""
+        return row.number in self.best
 
     def _is_marked(self, row: Row) -> bool:
         """For people: that one row alone is the best says nothing."""
@@ -116,8 +117,8 @@ class Table:
         lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
         for row in self.rows:
             cells = [_markdown_safe(cell) for cell in self._cells(row)]
-            if self._is_marked(row):
-                at = 2 + len(self.swept) + [metric for metric, _, _ in self.columns].index(self.objective.metric)
+            for part in self.objective.parts if self._is_marked(row) else ():
+                at = 2 + len(self.swept) + [metric for metric, _, _ in self.columns].index(part.metric)
                 cells[at] = f"**{cells[at]}**"
             lines.append("| " + " | ".join(cells) + " |")
         below = [*self.captions(), *map(_markdown_safe, self._notes())]
@@ -171,11 +172,10 @@ class Table:
         pairs = sorted({int(n) for row in self.rows for n in row.cells.get("eval/pairs", ()) if n > 0})
         spread = f"mean ± standard deviation over {seeds} seeds; " if seeds > 1 else ""
         held = f"{_counted(pairs)}; " if pairs else ""
-        better = "largest" if self.objective.direction == "maximize" else "smallest"
         return [
             *([f"all: {', '.join(self.common)}"] if self.common else []),
             f"{spread}{held}".rstrip("; ") or "nothing measured yet",
-            *([f"* best: {better} {self.objective.metric}"] if len(self.rows) > 1 else []),
+            *([f"* best: {self.objective.told()}"] if len(self.rows) > 1 else []),
             "Δ: mean log-ratio to the reference in nats; margin: chosen Δ - rejected Δ, not times beta",
             *(_mixed(self.references) if self.references else []),
             *(f"{_trials(own)} from trial {first}" for first, own in _by_start(self.starts).items()),
@@ -232,7 +232,7 @@ def make_table(
         for number, runs in specs.items()
     ]
     columns = _columns([*metrics, *measured(beside.series.values())], objective, beside.series)
-    best = objective.best(row.objective for row in rows)
+    best = objective.leaders({row.number: row.objective for row in rows})
     references = {_reference(runs[0].config) for runs in specs.values() if "reference" in runs[0].config}
     told = sorted({kind for kind, _ in references}) if len(references) > 1 else []
     begun = lineage.named_by([run for runs in specs.values() for run in runs], "start")
@@ -262,7 +262,7 @@ def _reference(config: Mapping[str, Any]) -> tuple[str, str]:
 def _columns(first: Sequence[str], objective: Objective, series: Mapping[str, str]) -> list[Column]:
     """Each metric once, its published numbers right behind it; what nobody measures comes last."""
     usual = {column[0]: column for column in COLUMNS}
-    own = [] if objective.metric in usual else [objective.metric]
+    own = [part.metric for part in objective.parts if part.metric not in usual]
     shown = [usual.get(metric, (metric, _heading(metric), 4 if metric in first else 3))
              for metric in dict.fromkeys([*first, *own, *usual])]  # fmt: skip
     columns: list[Column] = []
@@ -285,21 +285,23 @@ def _row(
     running: Collection[str],
 ) -> Row:
     completed = [result for result in results if result.status == "completed"]
+    # What a run that was pruned had come to is shown, and compared with nothing.
+    measured = completed or [result for result in results if result.status == "pruned"]
     cells: dict[str, list[float]] = {}
-    for result in completed:
+    for result in measured:
         for metric, value in result.metrics.items():
             if value is not None:
                 cells.setdefault(metric, []).append(value)
     reasons = [result.degenerate for result in completed if result.degenerate]
-    value = objective.value(results) if len(results) == len(runs) and not reasons else None
+    values = objective.values(results) if len(results) == len(runs) and not reasons else None
     note = next((result.error for result in results if result.status == "failed" and result.error), "")
     return Row(
         number,
         runs[0].params,
         _state(runs, results, running) + _degenerate(reasons, len(runs)),
         cells,
-        [result.seconds for result in completed if result.same_as is None],
-        value,
+        [result.seconds for result in measured if result.same_as is None],
+        values,
         one_line(note),
         degenerate=bool(reasons),
     )
@@ -360,7 +362,9 @@ def _told(values: Sequence[float], decimals: int) -> str:
 
 
 def _scalar(value: Scalar) -> str:
-    return f"{value:g}" if isinstance(value, float) else one_line(str(value))
+    if not isinstance(value, float):
+        return one_line(str(value))
+    return f"{value:g}" if len(f"{value:g}") < 9 else f"{value:.4g}"
 
 
 def _markdown_safe(text: str) -> str:

@@ -44,7 +44,7 @@ class Drafts:
 
 
 @dataclass(frozen=True)
-class _Choice:
+class Options:
     """A combination of the swept options: one of each group, what they compose to, and what that lacks."""
 
     options: Mapping[str, Scalar]
@@ -61,9 +61,9 @@ def draft_trials(compose: Composer, parsed: Parsed) -> Drafts:
     options = [sweep for sweep in sweeps if compose.is_option(sweep.override(sweep.values[0]))]
     keys = {compose.key(text): text for text in parsed.fixed if not compose.is_option(text)}
     keys |= {sweep.key: str(sweep) for sweep in sweeps if sweep not in options}
-    choices = _choices(compose, parsed.fixed, options, keys)
+    choices = choices_of(compose, parsed.fixed, options, keys)
     possible = [choice for choice in choices if choice.mismatch is None]
-    nowhere = [key for key in keys if all(key in choice.lacks for choice in possible)]
+    without = nowhere(keys, possible)
     grid = _Grid(sweeps, options, {tuple(choice.options.values()): choice for choice in choices})
     grid.fill()
     swept = [sweep.key for sweep in sweeps]
@@ -77,24 +77,43 @@ def draft_trials(compose: Composer, parsed: Parsed) -> Drafts:
             for number, (params, choice) in enumerate(grid.points.values())
         ],
         {s.key: s.values for s in sweeps if any(s.key in params for params, _ in grid.points.values())},
-        [*grid.told(), *_told(keys, possible, options, but={"beta", *swept}), *_without_strength(keys, nowhere, swept)],
-        [_unknown(key, possible, compose) for key in nowhere if key not in STRENGTHS],
+        [*grid.told(), *left_out(keys, possible, options, swept)],
+        unknown(without, possible, compose),
     )
 
 
-def _choices(compose: Composer, fixed: Sequence[str], options: Sequence[Sweep], keys: Collection[str]) -> list[_Choice]:
+def nowhere(keys: Collection[str], possible: Sequence[Options]) -> list[str]:
+    """The keys that no trial has."""
+    return [key for key in keys if all(key in choice.lacks for choice in possible)]
+
+
+def left_out(
+    keys: Mapping[str, str], possible: Sequence[Options], options: Sequence[Sweep], swept: Collection[str]
+) -> list[str]:
+    """What of the command is left out of some trials, a sentence each; `keys` are those of overrides."""
+    told = _told(keys, possible, options, but={"beta", *swept})
+    return [*told, *_without_strength(keys, nowhere(keys, possible), swept)]
+
+
+def unknown(without: Sequence[str], possible: Sequence[Options], compose: Composer) -> list[str]:
+    """Faults of keys that no trial has; a name for the strength is for the shortcuts to tell."""
+    return [_unknown(key, possible, compose) for key in without if key not in STRENGTHS]
+
+
+def choices_of(
+    compose: Composer, fixed: Sequence[str], options: Sequence[Sweep], keys: Collection[str]
+) -> list[Options]:
     """Every combination of the swept options."""
     found = []
     for chosen in combinations({sweep.key: sweep.values for sweep in options}):
         config = compose.options([*fixed, *(sweep.override(chosen[sweep.key]) for sweep in options)])
-        lacks = frozenset(key for key in keys if _lacks(config, key))
-        found.append(_Choice(chosen, config, lacks, _mismatch(config)))
+        found.append(Options(chosen, config, frozenset(key for key in keys if lacks(config, key)), _mismatch(config)))
     # A name for the strength that no method has is for the shortcuts to tell.
     misnamed = {key for key in ("lambda", "tau") if all(key in choice.lacks for choice in found)}
     return _without_lost(options, [replace(choice, lacks=choice.lacks - misnamed) for choice in found])
 
 
-def _without_lost(options: Sequence[Sweep], choices: Sequence[_Choice]) -> list[_Choice]:
+def _without_lost(options: Sequence[Sweep], choices: Sequence[Options]) -> list[Options]:
     """Mismatches that are no reason to leave a combination out are taken off: then they are faults of its trials.
 
     There must be several methods and several references, each of which some trial is left of: who names one wants it.
@@ -109,7 +128,7 @@ def _without_lost(options: Sequence[Sweep], choices: Sequence[_Choice]) -> list[
     ]
 
 
-def _lacks(config: Mapping[str, Any], key: str) -> bool:
+def lacks(config: Mapping[str, Any], key: str) -> bool:
     """Whether the options that make up the config have no use for the key."""
     if key not in STRENGTHS:
         return "." in key and absent(config, key) is not None
@@ -136,9 +155,9 @@ class _Grid:
     sweeps: Sequence[Sweep]
     options: Sequence[Sweep]
     # By the values of the options.
-    choices: Mapping[tuple[Scalar, ...], _Choice]
-    points: dict[str, tuple[dict[str, Scalar], _Choice]] = field(default_factory=dict)
-    impossible: dict[str, _Choice] = field(default_factory=dict)
+    choices: Mapping[tuple[Scalar, ...], Options]
+    points: dict[str, tuple[dict[str, Scalar], Options]] = field(default_factory=dict)
+    impossible: dict[str, Options] = field(default_factory=dict)
 
     def fill(self) -> None:
         """Sort them into those that are trials and those that cannot be."""
@@ -152,7 +171,7 @@ class _Grid:
 
     def told(self) -> Iterable[str]:
         """ "left out: 2 trials, method=trdpo with reference=self: only a reference that moves will do"."""
-        alike: dict[tuple[Scalar, str], list[_Choice]] = {}
+        alike: dict[tuple[Scalar, str], list[Options]] = {}
         for choice in self.impossible.values():
             assert choice.mismatch is not None
             alike.setdefault((choice.options["reference"], choice.mismatch.why), []).append(choice)
@@ -162,7 +181,7 @@ class _Grid:
 
 
 def _told(
-    keys: Mapping[str, str], possible: Sequence[_Choice], options: Sequence[Sweep], but: Collection[str]
+    keys: Mapping[str, str], possible: Sequence[Options], options: Sequence[Sweep], but: Collection[str]
 ) -> Iterable[str]:
     """What is left out of some trials: "left out: method.epsilon=0.1 for method=dpo, which has no such key"."""
     for key, override in keys.items():
@@ -186,7 +205,7 @@ def _without_strength(keys: Mapping[str, str], nowhere: Collection[str], swept: 
         yield f"left out: {one_line(keys['beta'])}, for want of a method with a strength"
 
 
-def _unknown(key: str, choices: Sequence[_Choice], compose: Composer) -> str:
+def _unknown(key: str, choices: Sequence[Options], compose: Composer) -> str:
     """Names the first part of the key that no option has, and beside it what any has."""
     missing = [found for choice in choices if (found := absent(choice.config, key)) is not None]
     furthest = max((part for part, _ in missing), key=lambda part: part.count("."))

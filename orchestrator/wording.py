@@ -28,3 +28,10 @@ def clock() -> str:
 def count(number: float, what: str) -> str:
     """1 run, 2 runs, 0.5 epochs."""
     return f"{number:g} {what}" if number == 1 else f"{number:,g} {what}s".replace(",", "")
+
+
+def short(value: object) -> str:
+    """A value of a swept key: 0.01240897 of what a search drew, and all that a person would write as it stands."""
+    if isinstance(value, float) and value == value and len(repr(value)) > 9:
+        return f"{value:.4g}"
+    return str(value)

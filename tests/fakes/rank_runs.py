@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from trainers.distributed import World
+from trainers.files import write_json
 from trainers.spec import Reporter, RunResult, RunSpec
 from trainers.train import train
 
@@ -38,6 +39,16 @@ def stop_file(spec: RunSpec, reporter: Reporter) -> RunResult:
         time.sleep(0.25)  # the file is looked for a few times a second
 
     return _on(0, touch, spec, reporter)
+
+
+def prune_file(spec: RunSpec, reporter: Reporter) -> RunResult:
+    """The controller has the run pruned."""
+
+    def decide() -> None:
+        write_json(spec.folder.prune, {"step": STEP, "why": "too low"})
+        time.sleep(0.25)
+
+    return _on(0, decide, spec, reporter)
 
 
 def signal_to_the_second(spec: RunSpec, reporter: Reporter) -> RunResult:

@@ -21,6 +21,11 @@ def stops(spec: RunSpec, reporter: Reporter) -> RunResult:
     return RunResult(spec.run_id, "cancelled" if reporter.stop_asked() else "failed")
 
 
+def tells_whether_asked(spec: RunSpec, reporter: Reporter) -> RunResult:
+    (spec.run_dir / "begun").touch()
+    return RunResult(spec.run_id, "cancelled" if reporter.stop_asked() else "failed")
+
+
 def fails(spec: RunSpec, reporter: Reporter) -> RunResult:
     return RunResult(spec.run_id, "failed", error="ValueError: no such thing")
 

@@ -147,6 +147,7 @@ def named(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PLAIN, ids=named)
 def test_every_option_composes_and_keeps_to_the_schema(compose: Composer, path: Path):
     group, option = path.parent.name, path.stem

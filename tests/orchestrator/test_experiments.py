@@ -12,6 +12,7 @@ from orchestrator.errors import BadCommand
 from orchestrator.plan import Plan, make_plan
 from orchestrator.published import FOLDER, OWN, published
 from orchestrator.settings import study_settings
+from sweeps.dimensions import Real
 from trainers.config_check import check
 from trainers.machine import Machine
 from trainers.methods import METHODS
@@ -47,12 +48,14 @@ def compose_all(compose: Composer, *words: str) -> int:
     return len(parsed.sweeps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_full_size_composes(compose: Composer, name: str):
     compose_all(compose, f"+experiment={name}")
     check(run_sections(compose.compose([f"+experiment={name}"]).sound()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_the_small_size_needs_no_gpu_and_no_download(tmp_path: Path, name: str):
     made = plan(tmp_path, f"+experiment={name}", "size=small")
@@ -76,14 +79,51 @@ def test_what_is_typed_goes_before_an_experiment(compose: Composer, name: str):
         assert (config["training"]["learning_rate"], config["seed"]) == (0.012, 7)
 
 
-@pytest.mark.parametrize("name", [name for name in SPACES if name in METHODS])
+def method_of(space: str) -> str | None:
+    """Whose range it is: simpo_range is of simpo, training of every method."""
+    name = space.removesuffix("_range")
+    return name if name in METHODS else None
+
+
+@pytest.mark.parametrize("name", [name for name in SPACES if method_of(name)])
 def test_a_methods_published_search_range_composes(compose: Composer, name: str):
-    assert compose_all(compose, f"method={name}", f"+space={name}")
+    assert compose_all(compose, f"method={method_of(name)}", f"+space={name}")
 
 
-@pytest.mark.parametrize("name", [name for name in SPACES if name not in METHODS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SPACES if not method_of(name)])
 def test_a_published_search_range_of_any_method_composes(compose: Composer, name: str):
     assert compose_all(compose, f"+space={name}")
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_a_search_range_says_how_to_search_it_and_where_it_comes_from(name: str):
+    text = (CONF / "space" / f"{name}.yaml").read_text()
+    assert f"+space={name}" in text
+    assert any(source in text for source in ("paper", "arXiv", "README"))
+
+
+def test_a_search_over_several_methods_has_each_in_its_own_range(tmp_path: Path):
+    made = plan(tmp_path, "+space=mixed", "model=tiny", "sweeper=tpe", "n_trials=24")
+    assert made.search is not None
+    slots = made.search.searched.space.slots
+    betas = {
+        given["method"]: (slot.dimension.low, slot.dimension.high)
+        for slot in slots
+        if slot.name.startswith("beta") and isinstance(slot.dimension, Real)
+        for given in [dict(slot.guard.given)]
+    }
+    assert betas == {("dpo", "kto"): (0.01, 0.1), ("ipo",): (0.01, 1.0), ("orpo",): (0.1, 2.0), ("simpo",): (2.0, 10.0)}
+    assert {run.config["method"]["name"] for run in made.runs} == {"dpo", "ipo", "kto", "orpo", "simpo"}
+
+
+@pytest.mark.parametrize("name", ["dpo_range", "simpo_range"])
+def test_published_values_are_tried_first_in_a_range_around_them(tmp_path: Path, name: str):
+    made = plan(tmp_path, f"method={method_of(name)}", f"+space={name}", "sweeper=tpe", "n_trials=8")
+    assert made.search is not None
+    space = made.search.searched.space
+    assert space.enqueue
+    assert all(space.contains(point) == [] for point in space.enqueue)
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.csv")), ids=lambda path: path.stem)
@@ -125,9 +165,9 @@ def test_without_m_an_experiment_is_one_run(tmp_path: Path):
 
 def test_a_broken_sweep_of_a_file_is_told(tmp_path: Path):
     (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsweep: {beta: 'interval(0,1)'}\n")
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsweep: {beta: 'interval(1,0)'}\n")
     words = ["+experiment=mine", f"output_root={tmp_path}", "tracking=disabled"]
-    with pytest.raises(BadCommand, match=r"sweep: .*continuous range"):
+    with pytest.raises(BadCommand, match=r"sweep: .*above high"):
         make_plan(words, sweep=True, source=Source(config_dir=str(tmp_path)), machine=MACHINE)
 
 

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator.config import Composer, Source, composer
+from orchestrator.overrides import text_of
+from sweeps.dimensions import Choice, Dimension, Integer, Real
+from sweeps.types import Scalar
 
 
 @pytest.fixture
@@ -32,6 +35,36 @@ def test_sweeps_follow_hydras_grammar_and_a_range_leaves_its_end_out(compose: Co
     assert [sweep.values for sweep in parsed.sweeps] == [values]
 
 
+@pytest.mark.parametrize(
+    ("text", "dimension"),
+    [
+        ("beta=interval(0.005,0.5)", Real(0.005, 0.5)),
+        ("beta=interval(1,5)", Real(1, 5)),
+        ("beta=tag(log, interval(0.005, 0.5))", Real(0.005, 0.5, log=True)),
+        ("peft.r=int(interval(4,64))", Integer(4, 64)),
+        ("peft.r=tag(log,int(interval(4,64)))", Integer(4, 64, log=True)),
+        ("peft.r=range(4,16,4)", Integer(4, 12, step=4)),
+        ("beta=range(0.1,0.9,0.4)", Real(0.1, 0.5, step=0.4)),
+        ("beta=0.1,0.5", Choice((0.1, 0.5))),
+    ],
+)
+def test_a_search_chooses_from_ranges_with_both_ends_as_hydra_writes_them(
+    compose: Composer, text: str, dimension: Dimension
+):
+    (sweep,) = compose.parse([text]).sweeps
+    assert sweep.searched() == dimension
+    assert str(sweep).replace(" ", "") == text.replace(" ", "") or not sweep.continuous
+
+
+WRITTEN = ["a b", "it's", "a\\", "null", "1e-3", "", "x,y", "models/opt-1.3b", "{a}", "$x", 0.1, True, None, 7]
+
+
+@pytest.mark.parametrize("value", WRITTEN)
+def test_a_value_is_written_so_that_it_is_read_again(compose: Composer, value: Scalar):
+    assert compose.value(f"key={text_of(value)}") == value
+    assert type(compose.value(f"key={text_of(value)}")) is type(value)
+
+
 def test_a_quoted_comma_is_no_sweep(compose: Composer):
     parsed = compose.parse(["data=jsonl", "data.path='a,b'"])
     assert not parsed.sweeps
@@ -46,8 +79,9 @@ def test_values_that_python_takes_for_equal_are_set_each_as_its_own(compose: Com
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("beta=interval(0.1,1)", "continuous range"),
-        ("beta=tag(log,interval(0.1,1))", "continuous range"),
+        ("beta=interval(1,0.1)", "low 1.0 is above high 0.1"),
+        ("beta=tag(log,interval(0,1))", "low 0.0 is not above 0, as log needs it"),
+        ("beta=tag(lg,interval(0.1,1))", "no such tag: lg; log is the only one"),
         ("model=glob(nothing*)", "sweeps over nothing"),
         ("beta=choice()", "empty choice"),
         ("beta=[0.1", "not an override"),
@@ -64,7 +98,7 @@ def test_a_key_given_twice_is_told(compose: Composer):
 
 
 def test_malformed_overrides_are_told_together(compose: Composer):
-    parsed = compose.parse(["beta=interval(0,1)", "x", "seed=[", "method=dpo"])
+    parsed = compose.parse(["beta=interval(1,0)", "x", "seed=[", "method=dpo"])
     assert len(parsed.faults) == 3
     assert parsed.fixed == ["method=dpo"]
 

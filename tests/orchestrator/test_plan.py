@@ -119,7 +119,7 @@ def test_a_fingerprint_is_of_values_not_of_their_order(tmp_path: Path):
         (["training.batch_size=true"], "training.batch_size: input should be a valid integer"),
         (["seed=-1"], "seed: input should be greater than or equal to 0"),
         (["model=glob(nothing*)"], "model: sweeps over nothing"),
-        (["beta=interval(0.1,1)"], "a grid cannot sweep over a continuous range"),
+        (["sweeper=grid", "beta=interval(0.1,1)"], "a grid cannot sweep over a continuous range"),
         (["launcher.workers=1,2"], "launcher.workers=1,2: this concerns the study as a whole"),
         (["output_root=a,b"], "output_root"),
         (["study=a/b"], "study: "),

@@ -11,8 +11,8 @@ from orchestrator.errors import BadCommand
 from orchestrator.objective import Objective
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import show_plan
-from orchestrator.study import by_trial
 from orchestrator.table import make_table
+from orchestrator.trial_runs import by_trial
 from trainers.footprint import Machine
 
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)

@@ -230,3 +230,37 @@ def test_a_key_that_a_trial_has_not_is_told_apart_from_none():
     made = make_table(runs, {}, ["method", "beta"], OBJECTIVE)
     assert [line.split(" | ")[1:3] for line in made.markdown().splitlines()[2:4]] == [["dpo", "0.1"], ["sft", "-"]]
     assert [row["beta"] for row in read(made)] == ["0.1", ""]
+
+
+def test_a_pruned_trial_is_a_row_with_what_it_had_come_to_and_never_the_best():
+    runs = {0: [spec(0, 0, beta=0.1)], 1: [spec(1, 0, beta=0.5)], 2: [spec(2, 0, beta=1.0)]}
+    ended = [
+        result(runs[0][0], 0.6),
+        dataclasses.replace(result(runs[1][0], 0.9), status="pruned"),
+        result(runs[2][0], 0.5),
+    ]
+    table = make_table(runs, {one.run_id: one for one in ended}, ["beta"], OBJECTIVE)
+    rows = read(table)
+    assert [(row["state"], row["eval/reward_accuracy"], row["best"]) for row in rows] == [
+        ("complete", "0.6", "best"), ("pruned", "0.9", ""), ("complete", "0.5", ""),
+    ]  # fmt: skip
+
+
+def test_a_trial_that_was_pruned_with_its_second_seed_shows_the_first():
+    runs = {0: [spec(0, 0), spec(0, 1)], 1: [spec(1, 0), spec(1, 1)]}
+    ended = [result(runs[0][0], 0.9), dataclasses.replace(result(runs[0][1], 0.2), status="pruned")]
+    ended += [result(run, 0.6) for run in runs[1]]
+    first, second = read(make_table(runs, {one.run_id: one for one in ended}, [], OBJECTIVE))
+    assert (first["state"], first["eval/reward_accuracy"], first["best"]) == ("1 complete, 1 pruned", "0.9", "")
+    assert second["best"] == "best"
+
+
+def test_under_several_objectives_every_trial_that_no_other_beats_is_marked_in_each():
+    both = Objective("eval/reward_accuracy", "maximize", (Objective("eval/margin_nats", "minimize"),))
+    runs = {number: [spec(number, 0)] for number in range(3)}
+    ended = [result(runs[0][0], 0.9, 3.0), result(runs[1][0], 0.6, 1.0), result(runs[2][0], 0.5, 2.0)]
+    table = make_table(runs, {one.run_id: one for one in ended}, [], both)
+    assert [row["best"] for row in read(table)] == ["best", "best", ""]
+    rows = table.markdown().splitlines()[2:5]
+    assert [row.count("**") // 2 for row in rows] == [2, 2, 0]
+    assert "largest eval/reward_accuracy against smallest eval/margin_nats" in table.markdown()
