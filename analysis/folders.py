@@ -118,7 +118,7 @@ def _judged(said: Verdict) -> bool:
 
 def _ended(folder: RunFolder, result: RunResult | None) -> tuple[Row, dict[str, float | None]]:
     """How a run ended, or that it has not, and the last value of each metric."""
-    if (result is None or result.status != "completed") and _is_alive(folder):
+    if (result is None or not result.final) and _is_alive(folder):
         steps, last = last_metrics(folder)
         return {"status": "running", "steps": steps}, last
     if result is None:
