@@ -64,7 +64,7 @@ def markdown(tables: Sequence[Comparison]) -> str:
 
 
 def latex(tables: Sequence[Comparison]) -> str:
-    """A table environment for each, with \\toprule and its like of the package booktabs."""
+    """A table environment for each, with \\toprule and its like of the package booktabs; notes are comments below."""
     parts = ["% \\usepackage{booktabs}"]
     for table in tables:
         lines = [
@@ -76,8 +76,11 @@ def latex(tables: Sequence[Comparison]) -> str:
         for line in table.lines:
             cells = [_bold(_latex_number(text), entry, "\\textbf{", "}") for text, entry in _cells(table, line)]
             lines.append(_latex_row([*map(for_latex, line.labels), *cells]))
-        told = "; ".join([title(table), *captions(table)])
+        marks, *notes = captions(table)
+        told = "; ".join([title(table), marks])
         lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{for_latex(told)}}}", "\\end{table}"]
+        # For who writes the paper, not for who reads it.
+        lines += [f"% {visible_line(note)}" for note in notes]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

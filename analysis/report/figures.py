@@ -45,12 +45,14 @@ def draw(content: Content, formats: Sequence[str]) -> Iterator[tuple[str, Mappin
     """Each chart that the content has something for, by name, in each of the formats."""
     with mpl.rc_context(cast("Any", STYLE)):
         for name, chart in _CHARTS.items():
-            figure = Figure(layout="constrained")
+            # In the resolution of the PNG: at a lower one letters are set narrower, and labels would be cut off.
+            figure = Figure(layout="constrained", dpi=mpl.rcParams["savefig.dpi"])
             FigureCanvasAgg(figure)
             if chart(figure, content, drawable):
                 # Laid out once: each format would do it again, and none quite like the one before.
                 figure.draw_without_rendering()
                 figure.set_layout_engine("none")
+                _settle(figure)
                 yield name, {each: _saved(figure, each) for each in formats}
 
 
@@ -62,6 +64,12 @@ def drawable(text: str) -> str:
 @cache
 def _glyphs() -> frozenset[int]:
     return frozenset(get_font(findfont(FontProperties(family="DejaVu Sans"))).get_charmap()) | {10}
+
+
+def _settle(figure: Figure) -> None:
+    """Round where axes stand: the layout's solver ends a hair apart from one time to the next."""
+    for axes in figure.axes:
+        axes.set_position(tuple(round(each, 4) for each in axes.get_position().bounds))
 
 
 def _saved(figure: Figure, suffix: str) -> bytes:

@@ -55,6 +55,8 @@ class _Look:
 
     def line(self, axes: Axes, xs: Sequence[float], ys: Sequence[float], cell: Cell, width: float = 1.4) -> None:
         (line,) = axes.plot(xs, ys, color=self.colour(cell), linewidth=width, solid_joinstyle="round")
+        if len(xs) == 1:
+            line.set(marker=self.marker(cell), markersize=3)
         if self.dash(cell):
             line.set_dashes(self.dash(cell))
 

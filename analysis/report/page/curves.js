@@ -127,8 +127,8 @@ function smoothed(x, y, share) {
 function meanCurve(members) {
   if (members.length === 1) return { x: members[0].x, y: members[0].y, low: null, high: null, seeds: 1 };
   const from = Math.max(...members.map(({ x }) => x[0])), to = Math.min(...members.map(({ x }) => x.at(-1)));
-  if (!(from < to)) return { x: members[0].x, y: members[0].y, low: null, high: null, seeds: 1 };
   const alike = members.every(({ x }) => x.length === members[0].x.length && x.every((at, i) => at === members[0].x[i]));
+  if (!alike && !(from < to)) return { x: members[0].x, y: members[0].y, low: null, high: null, seeds: 1 };
   const grid = alike ? members[0].x : Array.from({ length: GRID }, (_, i) => from + ((to - from) * i) / (GRID - 1));
   const values = members.map(({ x, y }) => (alike ? y : resampled(x, y, grid)));
   const n = members.length, low = [], high = [];
@@ -180,8 +180,10 @@ function drawCurves(chart, lines, core, { metric, log }, shared) {
 function drawGrouped(chart, drawn, by) {
   const groups = new Map();
   for (const each of drawn) {
-    const classes = `${colourClass(each.cell, by)} ${dashClass(each.cell)}`;
-    groups.set(classes, (groups.get(classes) ?? "") + (each.points.length > 1 ? path(each.points) : path([each.points[0], [each.points[0][0] + 2, each.points[0][1]]])));
+    const colour = colourClass(each.cell, by), classes = `${colour} ${dashClass(each.cell)}`;
+    if (each.points.length > 1) groups.set(classes, (groups.get(classes) ?? "") + path(each.points));
+    // A single point is no line.
+    else chart.base.append(marker(each.cell, each.points[0][0], each.points[0][1], { class: `lone ${colour}` }));
   }
   const faint = drawn.length > 200 ? "faint" : drawn.length > 24 ? "light" : "";
   for (const [classes, d] of groups) chart.base.append(svg("path", { class: `line curve ${faint} ${classes}`, d }));

@@ -1,6 +1,7 @@
 """Tables as papers have them, in every form."""
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Sequence
@@ -101,6 +102,15 @@ def test_latex_is_a_booktabs_table_in_which_nothing_is_a_command(runs: Runs):
     assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == 1
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {4}
+
+
+def test_notes_are_comments_of_latex_and_not_in_its_caption(runs: Runs):
+    noted = dataclasses.replace(table(runs), told=["ranked by x\n\\input{y}", "seeds are few"])
+    lines = latex([noted]).splitlines()
+    caption = next(line for line in lines if line.startswith(r"\caption"))
+    assert "mean ±" in caption or r"$\pm$" in caption
+    assert "ranked by" not in caption
+    assert lines[-2:] == [r"% ranked by x \input{y}", "% seeds are few"]
 
 
 class Tags(HTMLParser):

@@ -226,6 +226,14 @@ def test_curves_are_drawn_by_run_or_as_means(browser: Browser, small: Content):
     assert len(browser.table("curves")) == 15
 
 
+def test_a_curve_of_a_single_point_is_a_mark(browser: Browser, tmp_path: Path):
+    history = [{"step": 8, "time": 0.0, "train/loss": 0.5}]
+    runs = [Finished(seed=seed, metrics={"eval/reward": 1.0}, history=history) for seed in (0, 1)]
+    browser.open(content_of(tmp_path, runs))
+    browser.show("curves")
+    browser.until("document.querySelectorAll('#curves .lone').length === 2")
+
+
 def test_smoothing_takes_the_noise_out_of_long_curves(browser: Browser, small: Content):
     browser.open(small)
     browser.show("curves")

@@ -1,11 +1,13 @@
 """Figures for papers: each chart in each format, the same bytes again, with fonts that journals take."""
 
+import io
 import re
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from analysis.report.content import Content
 from analysis.report.figures import draw, drawable
@@ -105,6 +107,23 @@ def test_many_runs_are_drawn_as_means(tmp_path: Path):
     svg = dict(draw(content_of(tmp_path, runs), ["svg"]))["curves"]["svg"]
     # Two panels, each with a line for each of 20 settings and one for each axis and the grid.
     assert 40 <= svg.count(b'id="line2d_') < 100
+
+
+def test_long_labels_are_not_cut_off(tmp_path: Path):
+    long = {"reference": {"kind": "run", "run": {"method": "sft", "beta": 0.25}}}
+    runs = [Finished("dpo", beta, 0, metrics={"eval/reward": beta}, config=long) for beta in (0.1, 0.125)]
+    image = imread(io.BytesIO(dict(draw(content_of(tmp_path, runs), ["png"]))["ranking"]["png"]))
+    assert (image[:, :3, :3] == 1).all()
+
+
+def test_a_curve_of_a_single_point_is_a_mark(tmp_path: Path):
+    def drawn_of(steps: int) -> int:
+        history = [{"step": step, "time": 0.0, "train/loss": 0.5} for step in range(1, steps + 1)]
+        runs = [Finished(metrics={"eval/reward": 1.0}, history=history)]
+        svg = dict(draw(content_of(tmp_path / str(steps), runs), ["svg"]))["curves"]["svg"].decode()
+        return svg.count("#1d4ed8")
+
+    assert drawn_of(1) > drawn_of(2)
 
 
 def test_a_pdf_names_the_font_it_embeds(drawn: Mapping[str, Mapping[str, bytes]]):
