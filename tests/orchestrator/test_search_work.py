@@ -1,5 +1,6 @@
 """A search that is put to work again: what it knows of its trials, and what it asks for next."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,22 @@ def test_a_race_that_was_lost_stays_lost(tmp_path: Path):
     assert carried.told[2] == Outcome("pruned", None, {3: 0.4})
     again = search.carry_out(race)
     assert (again.trials, again.told) == ([], carried.told)
+
+
+def test_a_race_over_prompts_is_lost_with_one_seed_and_stays_lost(tmp_path: Path):
+    def answers(spec: RunSpec) -> RunResult:
+        lower = spec.trial == 1
+        rows = [{"prompt": str(place), "reward": place / 10 - lower} for place in range(20)]
+        spec.folder.evaluation.root.mkdir()
+        spec.folder.evaluation.answers.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return RunResult(spec.run_id, "completed", spec.params, {"eval/reward": 0.95 - lower}, steps=3)
+
+    words = ("pruner=wilcoxon", "pruner.arguments.over=prompts", "objective=reward", "seeds_per_trial=2")
+    search = SmallSearch.of(tmp_path, BETA, "sweeper=random", "n_trials=3", *words)
+    carried = search.carry_out(answers)
+    assert carried.trials == [0, 0, 1, 2, 2]
+    assert [carried.told[number].state for number in range(3)] == ["complete", "pruned", "complete"]
+    assert search.carry_out(answers).trials == []
 
 
 def test_the_value_of_a_trial_is_the_mean_of_its_seeds_over_restarts(tmp_path: Path):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from sweeps.replicates import LEVEL, enough, pooled
+from sweeps.replicates import LEVEL, enough, pooled, worse
 
 CLEAR = [[0.70, 0.71, 0.72], [0.69, 0.70, 0.71]]
 
@@ -76,3 +76,23 @@ def test_seeds_of_trials_far_behind_are_saved():
     rng = random.Random(2)
     saved = [race(rng, [0.0, *[-12.0] * 11], 1.0, 3)[1] for _ in range(10)]
     assert sum(saved) / 10 > 6  # of 22 that bad trials could save; the first two can save none
+
+
+def test_who_is_worse_on_almost_every_prompt_is_worse():
+    """Of 8 pairs, all behind, p = 1 / 2^8."""
+    best = {str(place): place / 10 for place in range(8)}
+    behind = {prompt: value - 0.05 - value / 100 for prompt, value in best.items()}
+    assert worse(behind, best, "maximize", 0.004)
+    assert not worse(behind, best, "maximize", 0.0039)
+    assert not worse(behind, best, "minimize", 0.5)
+    assert worse(best, behind, "minimize", 0.004)
+
+
+def test_only_prompts_of_both_are_compared():
+    assert not worse({"a": 0.0}, {"b": 1.0}, "maximize", 0.9)
+    assert not worse({}, {"b": 1.0}, "maximize", 0.9)
+
+
+def test_who_scores_the_same_is_not_worse():
+    same = {str(place): 1.0 for place in range(20)}
+    assert not worse(same, same, "maximize", 0.9)

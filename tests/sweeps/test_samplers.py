@@ -1,7 +1,9 @@
 """Kinds of samplers: their arguments, what they cannot search, and what auto chooses."""
 
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -142,3 +144,33 @@ def test_several_objectives_are_searched_by_tpe():
             outcome = Outcome("pruned", reports={1: x}) if trial.number % 5 == 0 else Outcome("complete", (x, x * x))
             sweeper.tell(trial, outcome)
     assert 0 < len(sweeper.pareto()) < 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "said"),
+    [
+        ("tpe", {"n_startup_trials": "few"}, "n_startup_trials='few' is no int"),
+        ("tpe", {"n_startup_trials": True}, "n_startup_trials=True is no int"),
+        ("tpe", {"group": 1}, "group=1 is no bool"),
+        (
+            "nsga2",
+            {"mutation_prob": "x", "crossover_prob": "y"},
+            "mutation_prob='x' is no float or None; crossover_prob='y'",
+        ),
+    ],
+)
+def test_an_argument_of_another_type_is_refused_on_making(kind: str, arguments: dict[str, Any], said: str):
+    with pytest.raises(SamplerError, match=re.escape(said)):
+        SamplerSettings(kind, arguments=arguments)
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments"),
+    [
+        ("nsga2", {"mutation_prob": None, "crossover_prob": 1}),
+        ("tpe", {"multivariate": True}),
+        ("qmc", {"qmc_type": "halton"}),
+    ],
+)
+def test_arguments_of_the_declared_types_are_taken(kind: str, arguments: dict[str, Any]):
+    assert SamplerSettings(kind, arguments=arguments).arguments == arguments
