@@ -16,7 +16,6 @@ from orchestrator.errors import BadCommand, OrchestratorError
 from orchestrator.evaluation.command import evaluate
 from orchestrator.exit_codes import COMPLETED, GO_ON_LATER
 from orchestrator.launchers import cluster
-from orchestrator.objective import Objective
 from orchestrator.plan import Plan, make_plan
 from orchestrator.plan_view import say_what_is_not_swept, say_what_was_found, show_plan
 from orchestrator.progress import log, screen
@@ -59,7 +58,6 @@ def _run(command: Command, argv: Sequence[str], console: Console) -> int:
                 folder.create(record, [] if plan.search is not None else [*plan.steps, *plan.runs])
             else:
                 _refuse_abandoning(folder, record, plan.settings)
-                _refuse_other_objective(record, plan)
                 record = _kept(folder, record, plan)
             known = {*record.runs, *record.steps}
             folder.write_specs([run for run in (*plan.steps, *plan.runs) if run.run_id in known])
@@ -135,16 +133,6 @@ def _kept(folder: StudyFolder, record: StudyRecord, plan: Plan) -> StudyRecord:
     if now != record:
         folder.rewrite(now)
     return now
-
-
-def _refuse_other_objective(record: StudyRecord, plan: Plan) -> None:
-    """Raises BadCommand where what a sampler has learnt is of another objective: before the record says the new one."""
-    before, now = study_settings(record.settings).objective.directions, plan.settings.objective.directions
-    if plan.search is not None and list(before.items()) != list(now.items()) and not plan.settings.search.adopt:
-        raise BadCommand([
-            f"objective: the search of {plan.name} began for {Objective.of(before).told()}: give this one another name "
-            "(study=NAME), or search.adopt=true to go on there with its trials, judged anew"
-        ])  # fmt: skip
 
 
 def _keep_settings(folder: StudyFolder, record: StudyRecord, settings: StudySettings) -> None:
