@@ -11,6 +11,7 @@ from rich.console import Console
 from analysis.cli import main
 from analysis.progress import progress_bar
 from tests.fakes.finished_study import Finished, finished_study
+from trainers.spec import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -110,3 +111,17 @@ def test_progress_is_shown_in_a_terminal_alone():
     assert "1/2" in terminal.getvalue()
     assert "HTTP 429" in terminal.getvalue()
     assert pipe.getvalue() == ""
+
+
+def test_show_says_how_far_an_unfinished_study_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    study = finished_study(tmp_path, [Finished(beta=0.1), Finished(beta=0.5, status=None)])
+    assert main(["show", str(study)]) == 0
+    assert "the study is unfinished: 1 of 2 runs completed, 1 missing" in capfd.readouterr().out.splitlines()
+
+
+def test_a_study_in_which_runs_train_is_under_way(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    study = finished_study(tmp_path, [Finished(beta=0.1, status=None)])
+    (run,) = (study / "runs").iterdir()
+    RunFolder(run).heartbeat.write_text("{}")
+    assert main(["rank", str(study)]) == 2
+    assert "the study is under way: 0 of 1 run completed, 1 running" in capfd.readouterr().err
