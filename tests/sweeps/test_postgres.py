@@ -1,5 +1,6 @@
 """A study in a real PostgreSQL, started for the test with initdb and pg_ctl, as an ordinary user, on loopback."""
 
+import gc
 import os
 import pwd
 import shutil
@@ -78,6 +79,8 @@ def postgres() -> Iterator[Postgres]:
     server.run("initdb", "-D", f"{folder}/data", "-U", "sweeper", "-A", "trust", "--no-sync")
     server.start()
     yield server
+    # Connections of controllers that were "killed": here, and not in the middle of whatever test comes next.
+    gc.collect()
     server.stop()
     shutil.rmtree(folder)
 

@@ -63,7 +63,7 @@ def test_a_figure_has_the_labels_and_the_order_of_the_ranking(small: Content, dr
     assert "win rate" in told
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_text_of_runs_is_drawn_as_it_stands(tmp_path: Path):
     runs = [Finished(beta=0.1 * place, metrics={"eval/reward": 1.0}, config={"model__name": name})
             for place, name in enumerate((r"$\frac{1}{0}$", "日本語 🙂", "a_b^c \\"), start=1)]  # fmt: skip
@@ -73,7 +73,7 @@ def test_text_of_runs_is_drawn_as_it_stands(tmp_path: Path):
     assert "⟨U+65E5⟩" in texts(told["ranking"]["svg"])
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_hostile_text_is_drawn(tmp_path: Path):
     assert [name for name, _ in draw(content_of(tmp_path, hostile_runs()), ["png"])] == list(CHARTS)
 
