@@ -11,6 +11,8 @@ from orchestrator.errors import BadCommand
 from orchestrator.plan import Plan, make_plan
 from trainers.machine import Machine
 
+pytestmark = pytest.mark.slow
+
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)
 BETA = "beta=tag(log,interval(0.005,1.0))"
 RATE = "training.learning_rate=tag(log,interval(1e-4,1e-2))"

@@ -12,6 +12,8 @@ from tests.fakes.instant import completes, fails
 from tests.fakes.small_search import SmallSearch, killed_after
 from trainers.spec import RunResult, RunSpec
 
+pytestmark = pytest.mark.slow
+
 BETA = "beta=tag(log,interval(0.005,1.0))"
 RANDOM = ("sweeper=random", "n_trials=6")
 

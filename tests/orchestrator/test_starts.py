@@ -15,6 +15,8 @@ from orchestrator.table import make_table
 from orchestrator.trial_runs import by_trial
 from trainers.footprint import Machine
 
+pytestmark = pytest.mark.slow
+
 LAPTOP = Machine(ram_bytes=16 << 30, gpu_bytes=(), cores=4)
 FROM_SFT = ("start=run", "start.run={method:sft}")
 

@@ -9,6 +9,8 @@ from analysis.statistics.crossed import half_width
 from analysis.statistics.samples import Sample
 from tests.analysis.statistics.drawn import allowed, layout, sample
 
+pytestmark = pytest.mark.slow
+
 
 def ends(one: Sample, seed: int = 0, draws: int = 1000) -> tuple[float, float]:
     low, high = interval(draw_means([one], [one.estimate()], draws=draws, seed=seed))

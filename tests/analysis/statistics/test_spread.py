@@ -12,6 +12,8 @@ from analysis.statistics.samples import Sample, difference, spreads
 from analysis.statistics.spread import LENT, SeedSpread, pooled
 from tests.analysis.statistics.drawn import allowed, layout, sample
 
+pytestmark = pytest.mark.slow
+
 PROMPTS, TRIALS = 48, 100
 # Standard deviations of the seeds, by setting.
 ALIKE = (0.2,) * 5
