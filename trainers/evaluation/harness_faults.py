@@ -4,7 +4,8 @@
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,28 @@ _INSTALL = "pip install 'prefsweep[eval]' installs it"
 _LM_EVAL, _ALPACA_EVAL = "evaluation.lm_eval", "evaluation.alpaca_eval"
 
 
-def faults(config: RunConfig) -> list[str]:
+# How a package is looked for.
+Find = Callable[[str], ModuleSpec | None]
+
+
+def faults(config: RunConfig, find: Find = find_spec) -> list[str]:
     """A sentence each; none where no other harness is asked."""
-    return [*_of_lm_eval(config), *_of_alpaca_eval(config)]
+    return [*_of_lm_eval(config, find), *_of_alpaca_eval(config, find)]
 
 
-def _of_lm_eval(config: RunConfig) -> Iterator[str]:
+def _of_lm_eval(config: RunConfig, find: Find) -> Iterator[str]:
     asked = config.evaluation.lm_eval
     if not asked.tasks:
         return
     given = f"{_LM_EVAL}.tasks={','.join(asked.tasks)}"
-    if find_spec("lm_eval") is None:
+    if find("lm_eval") is None:
         yield f"{given}: lm-eval is not installed: {_INSTALL}, {_LM_EVAL}.tasks=[] leaves it out"
     if asked.include_path is not None and not local_path(asked.include_path).is_dir():
         yield f"{_LM_EVAL}.include_path={asked.include_path}: there is no such folder (from {Path.cwd()})"
     yield from _no_policy(config, given)
 
 
-def _of_alpaca_eval(config: RunConfig) -> Iterator[str]:
+def _of_alpaca_eval(config: RunConfig, find: Find) -> Iterator[str]:
     asked = config.evaluation.alpaca_eval
     if not asked.on:
         return
@@ -51,7 +56,7 @@ def _of_alpaca_eval(config: RunConfig) -> Iterator[str]:
     elif asked.prompts is None and not config.evaluation.samples:
         yield f"{_ALPACA_EVAL} needs answers, but evaluation.samples=0: raise it, or give {_ALPACA_EVAL}.prompts=FILE"
     if asked.annotators_config is not None:
-        yield from _no_annotator(asked.annotators_config)
+        yield from _no_annotator(asked.annotators_config, find)
 
 
 def unreadable(path: str, keys: tuple[str, ...]) -> str | None:
@@ -75,9 +80,9 @@ def _example(keys: tuple[str, ...]) -> str:
     return ", ".join(f'"{key}": "..."' for key in keys)
 
 
-def _no_annotator(given: str) -> Iterator[str]:
+def _no_annotator(given: str, find: Find) -> Iterator[str]:
     told = f"{_ALPACA_EVAL}.annotators_config={given}"
-    found = find_spec("alpaca_eval")
+    found = find("alpaca_eval")
     if found is None:
         yield f"{told}: alpaca-eval is not installed: {_INSTALL}, {_ALPACA_EVAL}.annotators_config=null asks nobody"
         return

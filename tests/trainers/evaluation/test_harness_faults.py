@@ -11,28 +11,30 @@ from tests.fakes.examined import evaluated
 from tests.fakes.tiny_runs import run_config
 from trainers import inputs
 from trainers.config_check import check
-from trainers.evaluation.harness_faults import faults
+from trainers.evaluation.harness_faults import Find, faults
 
 
-def told(name: str = "dpo", samples: int = 8, **settings: Any) -> list[str]:
-    return faults(check(run_config(name, evaluation=evaluated(samples=samples, **settings))))
+def told(name: str = "dpo", samples: int = 8, find: Find = find_spec, **settings: Any) -> list[str]:
+    return faults(check(run_config(name, evaluation=evaluated(samples=samples, **settings))), find)
+
+
+def nowhere(_package: str) -> None:
+    """Nothing is installed."""
 
 
 def test_nothing_is_told_where_nothing_is_asked() -> None:
     assert told() == []
 
 
-@pytest.mark.skipif(find_spec("lm_eval") is not None, reason="lm-eval is installed")
 def test_tasks_without_the_harness() -> None:
-    (fault,) = told(lm_eval={"tasks": ["arc_easy", "piqa"]})
+    (fault,) = told(find=nowhere, lm_eval={"tasks": ["arc_easy", "piqa"]})
     assert fault.startswith(
         "evaluation.lm_eval.tasks=arc_easy,piqa: lm-eval is not installed: pip install 'prefsweep[eval]'"
     )
 
 
-@pytest.mark.skipif(find_spec("alpaca_eval") is not None, reason="alpaca_eval is installed")
 def test_an_annotator_without_the_harness() -> None:
-    (fault,) = told(alpaca_eval={"annotators_config": "chatgpt_fn"})
+    (fault,) = told(find=nowhere, alpaca_eval={"annotators_config": "chatgpt_fn"})
     assert "alpaca-eval is not installed: pip install 'prefsweep[eval]'" in fault
 
 
